@@ -1,0 +1,201 @@
+"""The sensors: each tick compares what should be with what is done, and asks for the difference.
+
+Nothing is remembered between ticks. A run that was killed leaves its work undone, so the next tick
+sees it again; a run that got an answer, pass or refusal, leaves the answer in Dagster's records.
+"""
+
+import time
+from collections.abc import Sequence
+
+import dagster as dg
+
+from mlops_assets.lib import current
+from mlops_assets.lib.dbt_project import FeatureModel
+from mlops_assets.lib.digests import digest_of, short
+from mlops_assets.lib.ledger import awaiting_rollout
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.resources import LocalTarget, StorageRoot
+from mlops_assets.stages import training_set
+from mlops_assets.stages.evidence import findings, gating, look_at_batches
+
+SUBJECT_TAG = "mlops/subject"
+USE_CASE_TAG = "mlops/use_case"
+ATTEMPTS = 3
+# The sensor daemon looks every few seconds; a smaller number makes no difference.
+INTERVAL_SECONDS = 1
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+GIVEN_UP = "is not tried again"
+
+
+class Jobs:
+    """Asks for a run unless one is at work or enough have failed."""
+
+    def __init__(self, instance: dg.DagsterInstance, job: str, attempts: int = ATTEMPTS) -> None:
+        self.instance = instance
+        self.job = job
+        self.attempts = attempts
+
+    def active(self) -> bool:
+        """Whether a run of the job is queued or at work."""
+        return bool(
+            self.instance.get_run_records(
+                dg.RunsFilter(job_name=self.job, statuses=ACTIVE), limit=1
+            )
+        )
+
+    def request(
+        self, subject: str, use_case: str, partition: str | None = None
+    ) -> dg.RunRequest | str:
+        """A request for the next attempt at a subject, or the reason why there is none.
+
+        Args:
+            subject: Digest of the work to be done.
+            use_case: Whose work.
+            partition: Partition key of the run, if it has one.
+        """
+        tags = {SUBJECT_TAG: subject, USE_CASE_TAG: use_case}
+        runs = self.instance.get_runs(dg.RunsFilter(job_name=self.job, tags=tags))
+        if any(run.status in ACTIVE for run in runs):
+            return f"{self.job} is at work on {partition or short(subject)}"
+        if len(runs) >= self.attempts:
+            return (
+                f"{self.job} has run {len(runs)} times without an answer on "
+                f"{partition or short(subject)} and {GIVEN_UP}: look at run {runs[0].run_id}, "
+                "then launch the job by hand"
+            )
+        return dg.RunRequest(
+            run_key=f"{self.job}:{subject}:{len(runs)}", partition_key=partition, tags=tags
+        )
+
+
+def _result(
+    context: dg.SensorEvaluationContext,
+    answers: list[dg.RunRequest | str],
+    otherwise: str,
+    partitions: Sequence[dg.AddDynamicPartitionsRequest] = (),
+) -> dg.SensorResult:
+    """What a tick says: the runs it asks for, or why it asks for none."""
+    requests = [answer for answer in answers if isinstance(answer, dg.RunRequest)]
+    said = [answer for answer in answers if isinstance(answer, str)]
+    for line in said:
+        if GIVEN_UP in line:
+            context.log.error(line)
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else dg.SkipReason("; ".join(said) or otherwise),
+        dynamic_partitions_requests=partitions,
+    )
+
+
+def landing_sensor(
+    spec: UseCase,
+    job: str,
+    partitions: dg.DynamicPartitionsDefinition,
+    model: FeatureModel,
+) -> dg.SensorDefinition:
+    """Ingests each landed file whose checks have not all been answered."""
+
+    @dg.sensor(
+        name=f"{spec.name}_landing",
+        job_name=job,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Looks at the landing place of {spec.name} and ingests what is new.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, storage: StorageRoot) -> dg.SensorResult:
+        batches = storage.batches(spec.name)
+        batches.look(time.time())
+        looked = look_at_batches(context.instance, batches, spec, model)
+        known = set(context.instance.get_dynamic_partitions(str(partitions.name)))
+        new = [batch.receipt.key for batch in looked if batch.receipt.key not in known]
+        jobs = Jobs(context.instance, job)
+        # A new contract or new SQL is new work on the same batch.
+        version = short(digest_of([spec.contract.digest, model.code_version]))
+        answers = [
+            jobs.request(f"{batch.receipt.key}@{version}", spec.name, batch.receipt.key)
+            for batch in looked
+            if batch.state == "outstanding"
+        ]
+        refused = [batch.receipt.key for batch in looked if batch.state == "refused"]
+        otherwise = f"{len(looked)} batches have landed, every one is ingested"
+        if refused:
+            otherwise += f"; refused by their checks: {', '.join(refused)}"
+        adding = [partitions.build_add_request(new)] if new else []
+        return _result(context, answers, otherwise, adding)
+
+    return sensor
+
+
+def retrain_sensor(
+    spec: UseCase, ingest: str, job: str, model: FeatureModel
+) -> dg.SensorDefinition:
+    """Trains when the accepted batches are others than those of the last decision."""
+
+    @dg.sensor(
+        name=f"{spec.name}_retrain",
+        job_name=job,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Retrains {spec.name} when its accepted data, SQL or training plan changed.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, storage: StorageRoot) -> dg.SensorResult:
+        batches = storage.batches(spec.name)
+        looked = look_at_batches(context.instance, batches, spec, model)
+        accepted = [batch for batch in looked if batch.state == "accepted"]
+        if not accepted:
+            return _result(context, [], "no batch has been accepted yet")
+        if Jobs(context.instance, ingest).active():
+            return _result(context, [], "batches are being ingested")
+        wanted = training_set.wanted_digest(spec, model, accepted)
+        entries = storage.ledger(spec.name).entries()
+        if any(entry.get("wanted") == wanted for entry in entries):
+            return _result(context, [], "the ledger has a decision about the accepted batches")
+        made = current.read(storage.open(), spec.name, training_set.STAGE)
+        if made is not None and made["wanted"] == wanted:
+            asked = gating(training_set.checks(spec), made["digest"])
+            failed = [f for f in findings(context.instance, asked) if f.status == "failed"]
+            if failed:
+                said = "; ".join(f"{finding.check}: {finding.said}" for finding in failed)
+                return _result(context, [], f"the training set was refused: {said}")
+        jobs = Jobs(context.instance, job)
+        if jobs.active():
+            return _result(context, [], "a retrain is at work")
+        return _result(context, [jobs.request(wanted, spec.name)], "")
+
+    return sensor
+
+
+def rollout_sensor(spec: UseCase, job: str) -> dg.SensorDefinition:
+    """Rolls out what the ledger has approved; it never reads an asset."""
+
+    @dg.sensor(
+        name=f"{spec.name}_rollout",
+        job_name=job,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Rolls out the version of {spec.name} that its ledger has approved.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, storage: StorageRoot, target: LocalTarget
+    ) -> dg.SensorResult:
+        approved = awaiting_rollout(storage.ledger(spec.name).verify())
+        if approved is None:
+            return _result(context, [], "the ledger has nothing to roll out")
+        if target.model() is None:
+            said = (
+                f"version {approved['version']} is approved and waits: no serving app answers at "
+                f"{target.url}; start it with `mlops serve {spec.name}`"
+            )
+            return _result(context, [], said)
+        jobs = Jobs(context.instance, job, spec.rollout.attempts)
+        if jobs.active():
+            return _result(context, [], "a rollout is at work")
+        return _result(context, [jobs.request(approved["hash"], spec.name)], "")
+
+    return sensor

@@ -1,0 +1,34 @@
+"""What this deployment talks to; by default everything is on this machine."""
+
+import os
+
+import dagster as dg
+from dagster_dbt import DbtCliResource
+
+from mlops_assets.home import environment, mlflow_uri, storage_root
+from mlops_assets.lib.dbt_project import DBT, PROJECT_DIR
+from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    """The resources, and one process a run: its steps share their imports."""
+    return dg.Definitions(
+        resources={
+            "storage": StorageRoot(root=str(storage_root())),
+            "mlflow": MlflowTracking(
+                tracking_uri=mlflow_uri(),
+                ui=os.environ.get("MLOPS_MLFLOW_UI") or "http://127.0.0.1:5000",
+            ),
+            "dbt": DbtCliResource(
+                project_dir=str(PROJECT_DIR),
+                profiles_dir=str(PROJECT_DIR),
+                dbt_executable=str(DBT),
+            ),
+            "target": LocalTarget(
+                url=os.environ.get("MLOPS_SERVING_URL") or "http://127.0.0.1:8000",
+                environment=environment(),
+            ),
+        },
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,1 @@
+"""Pure functions of the platform: no module in this package imports Dagster."""

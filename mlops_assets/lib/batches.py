@@ -1,0 +1,160 @@
+"""Batches: landed files, their keys, and the pointers that say how far each has come.
+
+The landing place is a folder of files. What was seen there is written down in a receipt before
+anything else happens, so that a batch is known from then on, whatever is killed.
+"""
+
+import os
+import re
+import shutil
+import unicodedata
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mlops_assets.lib.digests import digest_of, file_digest, short
+from mlops_assets.lib.storage import Storage
+
+SLUG_LENGTH = 40
+# A file that changed this recently may still be written by somebody.
+SETTLE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What landed.
+
+    Attributes:
+        key: Partition key: ``<slug of the name>-<12 hex of the digest of name and content>``.
+        name: The file's own name.
+        path: Where it lies.
+        content: Digest of its bytes.
+        digest: Digest of name and content; the subject of the checks of ``raw``.
+        size: Bytes.
+        landed_at: When it was first seen, UTC, ISO 8601.
+    """
+
+    key: str
+    name: str
+    path: str
+    content: str
+    digest: str
+    size: int
+    landed_at: str
+
+
+def batch_digest(name: str, content: str) -> str:
+    """Digest of a batch's name and of its content's digest."""
+    return digest_of([name, content])
+
+
+def batch_key(name: str, content: str) -> str:
+    """A partition key that is safe everywhere and says where the batch comes from."""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name.rsplit(".", 1)[0].lower()).strip("-")
+    return f"{slug[:SLUG_LENGTH].strip('-') or 'batch'}-{short(batch_digest(name, content))}"
+
+
+class Batches:
+    """The batches of one use case: landing place, receipts and pointers."""
+
+    def __init__(self, storage: Storage, use_case: str) -> None:
+        self.storage = storage
+        self.use_case = use_case
+        self.landing = storage.path(f"{use_case}/landing")
+
+    def land(self, file: Path, name: str | None = None) -> Path:
+        """Hand a file over: a reader sees all of it or nothing.
+
+        Each content has a folder of its own, so that a new file under a used name replaces nothing.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            IsADirectoryError: If it is a folder.
+        """
+        name = name or file.name
+        content = file_digest(file)
+        target = self.landing / short(content) / name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.parent / f".{uuid.uuid4().hex}"
+            try:
+                shutil.copyfile(file, partial)
+                with partial.open("rb") as handle:
+                    os.fsync(handle.fileno())
+                os.utime(partial, (0, 0))  # whole from the start: nothing to wait for
+                partial.rename(target)
+            finally:
+                partial.unlink(missing_ok=True)
+        return target
+
+    def look(self, now: float) -> None:
+        """Look through the landing place and write a receipt for each new file.
+
+        Hidden files and files changed within the last two seconds are left for a later look.
+
+        Args:
+            now: The time, in seconds since the epoch.
+        """
+        if not self.landing.is_dir():
+            return
+        for path in sorted(self.landing.rglob("*")):
+            hidden = any(part.startswith(".") for part in path.relative_to(self.landing).parts)
+            if hidden or not path.is_file():
+                continue
+            stat = path.stat()
+            if 0 <= now - stat.st_mtime < SETTLE_SECONDS:
+                continue
+            content = _content(path, stat.st_size, stat.st_mtime_ns)
+            self._write_receipt(path, content, stat.st_size, now)
+
+    def _write_receipt(self, path: Path, content: str, size: int, now: float) -> None:
+        key = batch_key(path.name, content)
+        if self.storage.exists(self._key(key, "receipt")):
+            return
+        receipt = Receipt(
+            key=key,
+            name=path.name,
+            path=str(path),
+            content=content,
+            digest=batch_digest(path.name, content),
+            size=size,
+            landed_at=datetime.fromtimestamp(now, UTC).isoformat(),
+        )
+        self.storage.create_json(self._key(key, "receipt"), asdict(receipt))
+
+    def _key(self, batch: str, stage: str) -> str:
+        return f"{self.use_case}/batches/{batch}/{stage}.json"
+
+    def keys(self) -> list[str]:
+        """Every batch that has a receipt, by key."""
+        names = self.storage.list(f"{self.use_case}/batches")
+        return [name for name in names if self.storage.exists(self._key(name, "receipt"))]
+
+    def receipt(self, key: str) -> Receipt | None:
+        """The receipt of a batch, or None for an unknown one."""
+        value = self.storage.read_json(self._key(key, "receipt"))
+        return None if value is None else Receipt(**value)
+
+    def receipts(self) -> list[Receipt]:
+        """Every receipt, first landed first."""
+        found = [receipt for key in self.keys() if (receipt := self.receipt(key)) is not None]
+        return sorted(found, key=lambda receipt: (receipt.landed_at, receipt.key))
+
+    def pointer(self, key: str, stage: str) -> dict[str, Any] | None:
+        """Which object of a stage (``raw``, ``validated``, ``features``) is current."""
+        return self.storage.read_json(self._key(key, stage))
+
+    def point(self, key: str, stage: str, value: dict[str, Any]) -> None:
+        """Make an object of a stage the current one."""
+        self.storage.write_json(self._key(key, stage), value)
+
+
+@lru_cache(maxsize=65_536)
+def _content(path: Path, size: int, modified_ns: int) -> str:
+    """Digest of a file, computed once for each state of it."""
+    del size, modified_ns  # they are the key of the cache
+    return file_digest(path)

@@ -1,0 +1,185 @@
+"""The contract: the columns of a use case, said once.
+
+Validation, the tables that dbt reads, the request schema of the serving app and the drift profile
+are all derived from it, so that they cannot disagree.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from mlops_assets.lib.digests import digest_of
+
+ColumnType = Literal["integer", "number", "category", "boolean", "text", "timestamp"]
+Scalar = int | float | str
+ColumnName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
+
+DUCKDB_TYPES: dict[str, str] = {
+    "integer": "BIGINT",
+    "number": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "text": "VARCHAR",
+    "timestamp": "TIMESTAMP",
+}
+RESERVED_NAMES = frozenset({"row_id", "target"})
+
+
+class Column(BaseModel):
+    """One column of the raw data.
+
+    Attributes:
+        name: As in the header of the landed file.
+        type: What a value is. A category of integers is kept as an integer code.
+        unit: Physical unit, for people.
+        minimum: Smallest allowed value, inclusive.
+        maximum: Largest allowed value, inclusive.
+        allowed: The allowed values; required for a category.
+        nullable: Whether a value may be absent.
+        missing_values: Values that stand for "not recorded"; they are read as absent.
+        example: A typical value, shown in the API documentation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ColumnName
+    type: ColumnType
+    description: str = Field(min_length=1)
+    unit: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: list[int] | list[str] | None = None
+    nullable: bool = False
+    missing_values: list[Scalar] = Field(default_factory=list)
+    example: Scalar | bool | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        name = self.name
+        if name in RESERVED_NAMES or name.startswith("_"):
+            raise ValueError(f"column {name!r}: this name is kept for the platform")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"column {name!r}: minimum {self.minimum} > maximum {self.maximum}")
+        if (self.type == "category") != (self.allowed is not None):
+            raise ValueError(f"column {name!r}: a category, and only a category, lists 'allowed'")
+        if self.allowed is not None and len(set(self.allowed)) != len(self.allowed):
+            raise ValueError(f"column {name!r}: 'allowed' names a value twice")
+        if self.type not in ("integer", "number") and (
+            self.minimum is not None or self.maximum is not None
+        ):
+            raise ValueError(f"column {name!r}: only an integer or a number has a range")
+        if self.missing_values and not self.nullable:
+            raise ValueError(f"column {name!r}: 'missing_values' needs 'nullable: true'")
+        return self
+
+    @property
+    def duckdb_type(self) -> str:
+        """The DuckDB type that holds a value of this column."""
+        if self.type == "category":
+            assert self.allowed is not None
+            return "BIGINT" if all(isinstance(value, int) for value in self.allowed) else "VARCHAR"
+        return DUCKDB_TYPES[self.type]
+
+    def broken(self, value: object) -> str:
+        """Say in words why ``value`` breaks this column's contract."""
+        if value is None:
+            return f"{self.name}: a value is required"
+        if self.allowed is not None:
+            return f"{self.name}: {value} is not one of {', '.join(map(str, self.allowed))}"
+        bounds = f"{_plain(self.minimum)} to {_plain(self.maximum)}"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.name}: {value} is outside {bounds}{unit}"
+
+
+def _plain(bound: float | None) -> str:
+    return "unbounded" if bound is None else f"{bound:g}"
+
+
+class Target(BaseModel):
+    """What is predicted: a binary outcome.
+
+    Attributes:
+        column: The column of the landed file that holds the outcome.
+        positive: The value that counts as the positive class.
+        negative: The value of the other class.
+        positive_label: The positive class in words.
+        negative_label: The negative class in words.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: ColumnName
+    positive: Scalar = 1
+    negative: Scalar = 0
+    positive_label: str = "yes"
+    negative_label: str = "no"
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _two_classes(self) -> Self:
+        if self.positive == self.negative:
+            raise ValueError("target: 'positive' and 'negative' are the same value")
+        return self
+
+    def as_column(self) -> Column:
+        """The outcome as a column, so that it is validated as any other."""
+        values = [self.negative, self.positive]
+        return Column.model_validate(
+            {
+                "name": self.column,
+                "type": "category",
+                "allowed": values if all(type(v) is int for v in values) else list(map(str, values)),
+                "description": self.description or "The outcome.",
+            }
+        )
+
+
+class Contract(BaseModel):
+    """The columns of a use case and its outcome, with a version.
+
+    Attributes:
+        version: Raised when the meaning of the data changes.
+        duplicates: What happens to a row that repeats an earlier one of its batch in every column:
+            ``quarantine`` keeps the first; ``keep`` keeps all.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = Field(ge=1)
+    target: Target
+    columns: list[Column] = Field(min_length=1)
+    duplicates: Literal["quarantine", "keep"] = "quarantine"
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [column.name for column in self.columns] + [self.target.column]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"columns named twice: {', '.join(twice)}")
+        return self
+
+    @property
+    def every_column(self) -> list[Column]:
+        """The request's columns and the outcome, in the order of the validated Parquet."""
+        return [*self.columns, self.target.as_column()]
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that changes what is accepted (descriptions do not)."""
+        return digest_of(self.model_dump(mode="json", exclude={"columns": {"__all__": {"description", "example"}}}))
+
+    def request_schema(self, use_case: str) -> dict[str, Any]:
+        """The contract of a request as ``contract.json`` of a bundle: no outcome in it."""
+        fields = ("name", "type", "unit", "description", "nullable", "minimum", "maximum")
+        fields += ("allowed", "missing_values", "example")
+        columns = [column.model_dump(mode="json") for column in self.columns]
+        return {
+            "version": self.version,
+            "use_case": use_case,
+            "columns": [{field: column[field] for field in fields} for column in columns],
+        }
+
+
+def normalise_header(name: str) -> str:
+    """A header cell as it is compared with the contract: trimmed, unquoted, without a BOM."""
+    return re.sub(r"\s+", " ", name.replace("\ufeff", "").strip().strip('"').strip())

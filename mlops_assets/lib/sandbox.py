@@ -1,0 +1,146 @@
+"""The sandbox: the real serving app, in a process of its own, with nothing but one bundle.
+
+A version is blessed only after this app has loaded it and answered its golden rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops_assets.lib import desired_state
+from mlops_assets.lib.storage import Storage
+
+START_SECONDS = 60.0
+ENVIRONMENT = "sandbox"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the sandboxed app did with a bundle.
+
+    Attributes:
+        problem: Why it did not serve the bundle; None if it did.
+        answered: Golden rows that were answered.
+        difference: Largest difference between an answer and the training pipeline's probability.
+        seconds: Median time of an answer.
+        start_seconds: From process start to ready.
+    """
+
+    problem: str | None
+    answered: int = 0
+    difference: float = float("inf")
+    seconds: float = float("inf")
+    start_seconds: float = 0.0
+
+
+def try_bundle(bundle: Path, digest: str, use_case: str, columns: list[str]) -> Trial:
+    """Serve a bundle in a sandbox and ask it for its golden rows.
+
+    Args:
+        bundle: Folder of the bundle.
+        digest: Its digest.
+        use_case: Whose model.
+        columns: The contract's columns.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Storage(Path(scratch))
+        root.publish(bundle, f"{use_case}/bundles/{digest}")
+        champion = {
+            "version": "sandbox",
+            "bundle": f"{use_case}/bundles/{digest}",
+            "digest": digest,
+            "percent": 100,
+        }
+        desired_state.write(root, use_case, ENVIRONMENT, {"champion": champion})
+        log = Path(scratch) / "log"
+        started = time.monotonic()
+        with _app(use_case, root.root, log) as url:
+            problem = _wait(url, log)
+            if problem is not None:
+                return Trial(problem)
+            ready = time.monotonic() - started
+            return _replay(url, bundle / "golden.parquet", columns, ready)
+
+
+@contextmanager
+def _app(use_case: str, root: Path, log: Path) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "serving", "--use-case", use_case, "--port", str(port)]
+    command += ["--storage-root", str(root), "--environment", ENVIRONMENT]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("SERVING_")}
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stderr=output, stdout=output, env=clean)
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that was free a moment ago."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(url: str, log: Path) -> str | None:
+    """Wait until the app is ready; say why it is not."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            # Before its first look at the desired state the app has no opinion.
+            urllib.request.urlopen(f"{url}/health/startup", timeout=5).close()
+            with urllib.request.urlopen(f"{url}/model", timeout=5) as response:
+                model = json.load(response)
+            if model["ready"]:
+                return None
+            if model["problem"]:
+                return str(model["problem"])
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            pass
+        time.sleep(0.05)
+    tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+    return f"not ready after {START_SECONDS:g} s; its log ends: {tail}"
+
+
+def _replay(url: str, golden: Path, columns: list[str], ready: float) -> Trial:
+    import polars as pl
+
+    rows = pl.read_parquet(golden, columns=[*columns, "expected_probability"])
+    differences, times = [], []
+    for row in rows.iter_rows(named=True):
+        expected = row.pop("expected_probability")
+        body = json.dumps(row, default=str).encode()
+        request = urllib.request.Request(
+            f"{url}/predict", data=body, headers={"content-type": "application/json"}
+        )
+        started = time.perf_counter()
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                answer: dict[str, Any] = json.load(response)
+        except urllib.error.HTTPError as error:
+            return Trial(f"/predict answered {error.code}: {error.read().decode()[:500]}")
+        times.append(time.perf_counter() - started)
+        differences.append(abs(answer["probability"] - expected))
+    return Trial(None, len(times), max(differences), statistics.median(times), ready)

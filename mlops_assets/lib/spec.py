@@ -1,0 +1,207 @@
+"""The spec: everything that makes one use case different from another, as one YAML document.
+
+Thresholds, search spaces and limits live here and never in code. The Dagster component in
+``mlops_assets.use_case`` reads it; every stage takes it as its first argument.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.digests import digest_of
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Algorithm = Literal["logistic_regression", "xgboost"]
+
+
+class Model(BaseModel):
+    """A part of the spec: unknown fields are mistakes, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limit(Model):
+    """A share (0 to 1) above which a batch is warned about, and one above which it is refused."""
+
+    warn: Share
+    block: Share
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.warn > self.block:
+            raise ValueError(f"warn {self.warn} is above block {self.block}")
+        return self
+
+
+class Quality(Model):
+    """The limits of a batch.
+
+    Attributes:
+        quarantined: Share of rows that break the contract.
+        duplicates: Share of rows that repeat an earlier row.
+        missing: Share of absent values in a column.
+        missing_by_column: The same for single columns, in place of ``missing``.
+        positive_rate: Smallest and largest share of the positive class.
+        score: Quality score (0 to 100) under which a batch is refused.
+    """
+
+    quarantined: Limit = Limit(warn=0.0, block=0.5)
+    duplicates: Limit = Limit(warn=0.0, block=0.5)
+    missing: Limit = Limit(warn=0.05, block=0.5)
+    missing_by_column: dict[str, Limit] = Field(default_factory=dict)
+    positive_rate: tuple[Share, Share] = (0.02, 0.98)
+    score: Annotated[float, Field(ge=0, le=100)] = 50.0
+
+
+class Split(Model):
+    """How rows are held out: by a hash of their content, so that a row never changes side.
+
+    Attributes:
+        test_fraction: Expected share of rows on the test side.
+        salt: Changing it draws a new split, and is a decision to be written down.
+    """
+
+    test_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
+    salt: str = "1"
+
+
+class FloatRange(Model):
+    """A range that the search draws from, evenly or on a logarithmic scale."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range starts above 0, not at {self.low}")
+        return self
+
+
+class IntRange(FloatRange):
+    """A range of whole numbers, both ends included."""
+
+    low: int
+    high: int
+
+
+class Candidate(Model):
+    """One algorithm of the contest.
+
+    Attributes:
+        search: What Optuna draws, by the algorithm's own parameter name.
+        fixed: Parameters that are not searched.
+    """
+
+    search: dict[str, IntRange | FloatRange] = Field(default_factory=dict)
+    fixed: dict[str, float | int | str | bool | None] = Field(default_factory=dict)
+
+
+class Training(Model):
+    """The budget of training.
+
+    Attributes:
+        seed: Makes every draw repeatable.
+        outer_folds: Folds of the out-of-fold score that decides the contest.
+        inner_folds: Folds inside each search.
+        trials: Optuna trials of each search.
+        minimum_rows: Rows that the training side needs.
+        minimum_positives: Rows of the rarer class that the training side needs.
+        candidates: The algorithms that take part.
+    """
+
+    seed: Annotated[int, Field(ge=0)] = 7
+    outer_folds: Annotated[int, Field(ge=2, le=20)] = 5
+    inner_folds: Annotated[int, Field(ge=2, le=20)] = 3
+    trials: Annotated[int, Field(ge=1, le=10_000)] = 20
+    minimum_rows: Annotated[int, Field(ge=20)] = 100
+    minimum_positives: Annotated[int, Field(ge=5)] = 20
+    candidates: dict[Algorithm, Candidate] = Field(min_length=1)
+
+
+class Decision(Model):
+    """What errors cost. They set the threshold: c_fp / (c_fp + c_fn) for calibrated scores."""
+
+    cost_false_positive: Annotated[float, Field(gt=0)] = 1.0
+    cost_false_negative: Annotated[float, Field(gt=0)] = 1.0
+
+    @property
+    def threshold(self) -> float:
+        """The threshold of least expected cost (Elkan, "The foundations of cost-sensitive learning", 2001)."""
+        return self.cost_false_positive / (self.cost_false_positive + self.cost_false_negative)
+
+
+class Gate(Model):
+    """What a version must reach before it may serve.
+
+    Attributes:
+        floors: The least value of a metric, held against the out-of-fold score and, less the noise
+            of a small test side, against the upper end of the test interval.
+        calibration_error: Largest expected calibration error, out of fold.
+        slices: Columns of the contract by whose values the model is looked at.
+        slice_gap: How far a slice's ROC AUC interval may lie below the overall score.
+        slice_minimum_rows: Smaller slices are shown and not judged.
+        latency_budget_seconds: Largest median time of one answer in the sandbox.
+    """
+
+    floors: dict[str, Share] = Field(default_factory=lambda: {"roc_auc": 0.7})
+    calibration_error: Share = 0.1
+    slices: list[str] = Field(default_factory=list)
+    slice_gap: Share = 0.1
+    slice_minimum_rows: Annotated[int, Field(ge=10)] = 40
+    latency_budget_seconds: Annotated[float, Field(gt=0)] = 0.2
+
+
+class Rollout(Model):
+    """How long a rollout waits for the new version to answer, and how often it is tried again."""
+
+    timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    attempts: Annotated[int, Field(ge=1, le=20)] = 3
+
+
+class UseCase(BaseModel):
+    """One prediction problem, which becomes a family of assets under one key prefix.
+
+    Attributes:
+        name: Key prefix of the assets, folder of the data, name of the registered model.
+        title: The problem in one line.
+        description: Intended use, limits and the source of the data; it opens the model card.
+        owners: Who answers for the assets: e-mail addresses or ``team:name``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+    title: str
+    description: str
+    owners: list[str] = Field(min_length=1)
+    contract: Contract
+    quality: Quality = Quality()
+    split: Split = Split()
+    training: Training
+    decision: Decision = Decision()
+    gate: Gate = Gate()
+    rollout: Rollout = Rollout()
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        known = {column.name for column in self.contract.columns}
+        for field, names in (
+            ("gate.slices", self.gate.slices),
+            ("quality.missing_by_column", list(self.quality.missing_by_column)),
+        ):
+            unknown = [name for name in names if name not in known]
+            if unknown:
+                raise ValueError(f"{field}: no such column in the contract: {', '.join(unknown)}")
+        return self
+
+    @property
+    def training_digest(self) -> str:
+        """Digest of what changes a trained model, given the same features."""
+        parts = {"split", "training", "decision"}
+        return digest_of(self.model_dump(mode="json", include=parts))

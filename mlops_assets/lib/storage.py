@@ -1,0 +1,132 @@
+"""The storage root: where every byte of data lives, written so that a kill leaves old or new.
+
+A file is finished under a temporary name on the same volume and renamed. Objects are immutable and
+named by their digest; a small JSON pointer, replaced last, says which one is current.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PARTIAL_PREFIX = ".partial-"
+
+
+class Storage:
+    """A folder with atomic writes. Keys are relative paths with forward slashes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def path(self, key: str) -> Path:
+        """The absolute path of a key.
+
+        Raises:
+            ValueError: If the key leaves the storage root.
+        """
+        path = Path(os.path.normpath(self.root / key))
+        if not path.is_relative_to(self.root):
+            raise ValueError(f"the key {key!r} leaves the storage root {self.root}")
+        return path
+
+    def exists(self, key: str) -> bool:
+        """Whether something is stored under the key."""
+        return self.path(key).exists()
+
+    def read_json(self, key: str) -> dict[str, Any] | None:
+        """Read a pointer, or None where there is none."""
+        try:
+            text = self.path(key).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        value: dict[str, Any] = json.loads(text)
+        return value
+
+    def write_json(self, key: str, value: Mapping[str, Any]) -> None:
+        """Replace a pointer."""
+        with self.writing(key) as partial:
+            partial.write_text(_as_text(value), encoding="utf-8")
+
+    def create_json(self, key: str, value: Mapping[str, Any]) -> bool:
+        """Write a record only if the key is free.
+
+        Returns:
+            False if another writer holds the key already; nothing is written then.
+        """
+        target = self.path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.parent / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
+        try:
+            partial.write_text(_as_text(value), encoding="utf-8")
+            _flush(partial)
+            try:
+                os.link(partial, target)  # unlike a rename, fails where the name is taken
+            except FileExistsError:
+                return False
+            _flush(target.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+        return True
+
+    def list(self, prefix: str) -> list[str]:
+        """Names of the finished entries right under a prefix, sorted."""
+        folder = self.path(prefix)
+        if not folder.is_dir():
+            return []
+        return sorted(
+            entry.name for entry in folder.iterdir() if not entry.name.startswith(PARTIAL_PREFIX)
+        )
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Path]:
+        """Give a temporary path to write a file or to fill a new folder at; publish it at the end.
+
+        A file replaces what is there. A folder that is already there is kept, since folders are
+        named by the digest of their content. When the block raises, nothing is published.
+        """
+        target = self.path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.parent / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
+        try:
+            yield partial
+            if partial.is_dir():
+                for file in partial.rglob("*"):
+                    if file.is_file():
+                        _flush(file)
+                if not target.exists():
+                    partial.rename(target)
+            else:
+                _flush(partial)
+                partial.replace(target)
+            _flush(target.parent)
+        finally:
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            else:
+                partial.unlink(missing_ok=True)
+
+    def publish(self, local: Path, key: str) -> Path:
+        """Copy a finished local file or folder to a key, atomically."""
+        with self.writing(key) as partial:
+            if local.is_dir():
+                shutil.copytree(local, partial)
+            else:
+                shutil.copyfile(local, partial)
+        return self.path(key)
+
+
+def _as_text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _flush(path: Path) -> None:
+    """Push a file or a folder's entries to the disk, so that a power cut keeps the order."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,31 @@
+"""The storage root as a Dagster resource."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from mlops_assets.lib.batches import Batches
+from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.storage import Storage
+
+
+class StorageRoot(dg.ConfigurableResource[Storage]):
+    """Data, bundles, ledgers and desired states under one root.
+
+    Attributes:
+        root: A local folder; it is made when first written to.
+    """
+
+    root: str
+
+    def open(self) -> Storage:
+        """The storage at this root."""
+        return Storage(Path(self.root))
+
+    def batches(self, use_case: str) -> Batches:
+        """The batches of a use case."""
+        return Batches(self.open(), use_case)
+
+    def ledger(self, use_case: str) -> Ledger:
+        """The ledger of a use case."""
+        return Ledger(self.open(), use_case)

@@ -1,0 +1,1 @@
+"""How the graph is made: one asset with its checks a module, in the order of the graph."""

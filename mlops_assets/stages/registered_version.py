@@ -1,0 +1,155 @@
+"""``registered_version``: the winner as a bundle, tried in a sandbox, in MLflow as challenger."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from mlops_assets.lib import bundle, current
+from mlops_assets.lib.model_card import card
+from mlops_assets.lib.onnx_model import PARITY, predict
+from mlops_assets.lib.sandbox import try_bundle
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.training_set import ROWS
+from mlops_assets.resources import MlflowTracking, StorageRoot
+from mlops_assets.stages import candidates, evaluation, training_set
+from mlops_assets.stages.checks import Check, Checks, asset_key, common
+from serving.manifest import BundleError, verify
+
+STAGE = "registered_version"
+
+
+def checks(spec: UseCase) -> Checks:
+    """What is asked of a bundle; the subject is its digest."""
+    budget = spec.gate.latency_budget_seconds * 1000
+    return Checks(
+        asset_key(spec, STAGE),
+        (
+            Check("signature", "Every file of the bundle has the digest that its manifest names."),
+            Check("onnx_parity", f"ONNX gives scikit-learn's probability within {PARITY:g}."),
+            Check("golden_rows", "The real serving app answers the golden rows as training did."),
+            Check("latency", f"It answers within {budget:g} ms at the median."),
+        ),
+    )
+
+
+def folder(use_case: str, digest: str) -> str:
+    """Where a bundle lies."""
+    return f"{use_case}/bundles/{digest}"
+
+
+def build(spec: UseCase) -> dg.Definitions:
+    """The asset ``registered_version`` with its checks."""
+    asked = checks(spec)
+    columns = [column.name for column in spec.contract.columns]
+
+    @dg.asset(
+        key=asked.asset,
+        deps=[asset_key(spec, stage) for stage in (evaluation.STAGE, training_set.STAGE)],
+        check_specs=asked.specs(),
+        description="The bundle that serving loads (ONNX, SQL and JSON with digests, no pickle), "
+        "registered in MLflow with the alias `challenger`.",
+        **common(spec, STAGE, "mlflow", "onnx"),
+    )
+    def registered_version(
+        context: dg.AssetExecutionContext, storage: StorageRoot, mlflow: MlflowTracking
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        store = storage.open()
+        source = current.read(store, spec.name, training_set.STAGE)
+        judged = current.read(store, spec.name, evaluation.STAGE)
+        if source is None or judged is None or judged["training_set"] != source["digest"]:
+            raise dg.Failure("the current training set has no evaluation: materialise evaluation")
+        entry = evaluation.contestants(store, spec, source["digest"]).get(judged["winner"])
+        if entry is None or entry["digest"] != judged["candidates"][judged["winner"]]:
+            raise dg.Failure("the winner was trained again since: materialise evaluation")
+
+        lineage: dict[str, Any] = {
+            "training_set": source["digest"],
+            "wanted": source["wanted"],
+            "evaluation": judged["digest"],
+            "candidate": entry["digest"],
+            "algorithm": entry["algorithm"],
+            "contract": source["contract"],
+            "batches": source["batches"],
+        }
+        rows = store.path(training_set.folder(spec.name, source["digest"]))
+        files = store.path(candidates.folder(spec.name, entry["digest"]))
+        parts = bundle.Parts(
+            use_case=spec.name,
+            contract=spec.contract,
+            features_sql=source["features_sql"],
+            features=source["features"],
+            threshold=judged["threshold"],
+            training_set=rows,
+            candidate=files,
+            lineage=lineage,
+            provenance={"dagster_run_id": context.run.run_id, "mlflow_run_id": entry["mlflow"]["run"]},
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            local = Path(scratch) / "bundle"
+            manifest = bundle.write(parts, local)
+            digest = bundle.digest(manifest)
+            path = store.publish(local, folder(spec.name, digest))
+        text = card(spec, manifest, judged)
+        version = mlflow.register(
+            spec.name,
+            path,
+            digest,
+            entry["mlflow"]["run"],
+            text,
+            {"training_set": source["digest"], "dagster_run": context.run.run_id},
+        )
+        record = {"version": version, "digest": digest, "bundle": folder(spec.name, digest)}
+        current.write(store, spec.name, STAGE, record)
+
+        yield dg.MaterializeResult(
+            data_version=dg.DataVersion(digest),
+            metadata={
+                "version": version,
+                "model card": dg.MetadataValue.md(text),
+                "bundle": dg.MetadataValue.path(str(path)),
+                "MLflow version": dg.MetadataValue.url(mlflow.version_url(spec.name, version)),
+                "algorithm": entry["algorithm"],
+                "digest": digest,
+            },
+        )
+        yield asked.result(context, "signature", *_signature(path, digest))
+        gap, count = _parity(files, rows, source["features"])
+        said = f"largest difference {gap:.1e} over {count} rows"
+        yield asked.result(
+            context, "onnx_parity", gap <= PARITY, digest, said, {"difference": gap}
+        )
+        trial = try_bundle(path, digest, spec.name, columns)
+        budget = spec.gate.latency_budget_seconds
+        said = trial.problem or (
+            f"{trial.answered} rows answered, largest difference {trial.difference:.1e}; "
+            f"ready after {trial.start_seconds:.1f} s"
+        )
+        same = trial.problem is None and trial.difference <= PARITY
+        yield asked.result(context, "golden_rows", same, digest, said)
+        said = trial.problem or f"median {trial.seconds * 1000:.1f} ms"
+        in_time = trial.problem is None and trial.seconds <= budget
+        yield asked.result(context, "latency", in_time, digest, said)
+
+    return dg.Definitions(assets=[registered_version])
+
+
+def _signature(path: Path, digest: str) -> tuple[bool, str, str]:
+    try:
+        manifest = verify(path, digest)
+    except BundleError as error:
+        return False, digest, str(error)
+    return True, digest, f"{len(manifest['files'])} files agree with the manifest"
+
+
+def _parity(candidate: Path, rows: Path, features: list[str]) -> tuple[float, int]:
+    """Largest difference between ONNX and scikit-learn over every row, test rows included."""
+    import numpy as np
+    import pandas as pd
+
+    table = pd.read_parquet(rows / ROWS)
+    expected = pd.read_parquet(candidate / candidates.PREDICTIONS)["probability"].to_numpy()
+    found = predict(candidate / candidates.MODEL, table[features].to_numpy(np.float32))
+    return float(np.abs(found - expected).max()), len(table)

@@ -1,0 +1,160 @@
+"""``training_set``: the frozen rows of the accepted batches, and only those."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from mlops_assets.lib import current
+from mlops_assets.lib.dbt_project import FeatureModel
+from mlops_assets.lib.digests import digest_of, file_digest, short
+from mlops_assets.lib.feature_sql import portable
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.training_set import INPUTS, ROWS, Source, assemble
+from mlops_assets.resources import StorageRoot
+from mlops_assets.stages import features, validated
+from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common
+from mlops_assets.stages.evidence import Batch, look_at_batches
+
+STAGE = "training_set"
+
+
+def checks(spec: UseCase) -> Checks:
+    """What is asked of the rows; the subject is the training set's digest."""
+    plan = spec.training
+    return Checks(
+        asset_key(spec, STAGE),
+        (
+            Check("leakage", "No row has its like on the other side of the split.", blocking=True),
+            Check(
+                "enough_rows",
+                f"At least {plan.minimum_rows} rows to train on, {plan.minimum_positives} of each "
+                "class, and both classes on the test side.",
+                blocking=True,
+            ),
+        ),
+    )
+
+
+def wanted_digest(spec: UseCase, model: FeatureModel, accepted: Sequence[Batch]) -> str:
+    """What a retrain works from: the accepted batches, the SQL and the training part of the spec."""
+    lineage = sorted(batch.pointers[features.STAGE]["digest"] for batch in accepted)
+    return digest_of([lineage, model.code_version, spec.contract.digest, spec.training_digest])
+
+
+def folder(use_case: str, digest: str) -> str:
+    """Where the rows of a training set lie."""
+    return f"{use_case}/training_sets/{digest}"
+
+
+def build(
+    spec: UseCase, batches: dg.PartitionsDefinition[str], model: FeatureModel
+) -> dg.Definitions:
+    """The asset ``training_set`` with its checks."""
+    asked = checks(spec)
+
+    @dg.asset(
+        key=asked.asset,
+        deps=[
+            dg.AssetDep(asset_key(spec, stage), partition_mapping=dg.AllPartitionMapping())
+            for stage in (validated.STAGE, features.STAGE)
+        ],
+        check_specs=asked.specs(),
+        description="Rows of every batch whose checks passed, with a side (train or test) that "
+        "follows from a hash of the row and never changes.",
+        **common(spec, STAGE, "duckdb", "parquet"),
+    )
+    def training_set(
+        context: dg.AssetExecutionContext, storage: StorageRoot
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        store = storage.open()
+        looked = look_at_batches(context.instance, storage.batches(spec.name), spec, model)
+        accepted = [batch for batch in looked if batch.state == "accepted"]
+        for batch in looked:
+            if batch.state == "refused":
+                why = "; ".join(f"{f.asset} {f.check}: {f.said}" for f in batch.failed)
+                context.log.warning(f"batch {batch.receipt.key} is left out: {why}")
+        if not accepted:
+            raise dg.Failure(f"no batch of {spec.name} has passed its checks: land and ingest one")
+
+        with tempfile.TemporaryDirectory() as scratch:
+            local = Path(scratch)
+            summary = assemble(
+                [_source(store, batch) for batch in accepted], spec.contract, spec.split, local
+            )
+            last = accepted[-1].pointers[features.STAGE]
+            names = [column.name for column in spec.contract.columns]
+            record: dict[str, Any] = {
+                "wanted": wanted_digest(spec, model, accepted),
+                "files": {name: file_digest(local / name) for name in (ROWS, INPUTS)},
+                "batches": [batch.lineage() for batch in accepted],
+                "features": summary.features,
+                "features_sql": portable(last["sql"], last["location"], names),
+                "contract": {"version": spec.contract.version, "digest": spec.contract.digest},
+                "split": spec.split.model_dump(),
+                "rows": {"train": summary.train, "test": summary.test},
+            }
+            record["digest"] = digest = digest_of(record)
+            store.publish(local, folder(spec.name, digest))
+        current.write(store, spec.name, STAGE, record)
+
+        positive_rate = summary.train_positives / max(summary.train, 1)
+        yield dg.MaterializeResult(
+            data_version=dg.DataVersion(digest),
+            metadata={
+                "dagster/row_count": summary.train + summary.test,
+                "dagster/column_schema": column_schema(
+                    [
+                        ("row_id", "VARCHAR", "Batch and row."),
+                        ("batch", "VARCHAR", "Partition key."),
+                        ("side", "VARCHAR", "train or test."),
+                        ("target", "TINYINT", "1 for the positive class."),
+                        *((name, "FLOAT", model.columns.get(name, "")) for name in summary.features),
+                    ]
+                ),
+                "dagster/uri": str(store.path(folder(spec.name, digest))),
+                "train rows": summary.train,
+                "test rows": summary.test,
+                "positive rate": positive_rate,
+                "repeated rows left out": summary.repeated,
+                "batches": dg.MetadataValue.md(
+                    "\n".join(f"- `{batch.receipt.key}`" for batch in accepted)
+                ),
+                "batches left out": len(looked) - len(accepted),
+                "digest": digest,
+            },
+        )
+        said = f"{summary.straddling} distinct inputs stand on both sides"
+        yield asked.result(context, "leakage", summary.straddling == 0, digest, said)
+        plan = spec.training
+        rarer = min(summary.train_positives, summary.train - summary.train_positives)
+        tested = 0 < summary.test_positives < summary.test
+        enough = summary.train >= plan.minimum_rows and rarer >= plan.minimum_positives and tested
+        said = (
+            f"{summary.train} rows to train on, {rarer} of the rarer class; {summary.test} to test "
+            f"on, {summary.test_positives} of them positive"
+        )
+        yield asked.result(context, "enough_rows", enough, digest, said)
+
+    return dg.Definitions(assets=[training_set])
+
+
+def _source(store: Storage, batch: Batch) -> Source:
+    """The files of a batch, if they are still what the checks judged.
+
+    Raises:
+        dg.Failure: If a file's digest is no longer the one on record.
+    """
+    paths = {}
+    for stage in (features.STAGE, validated.STAGE):
+        pointer = batch.pointers[stage]
+        paths[stage] = store.path(pointer["file"])
+        if file_digest(paths[stage]) != pointer["digest"]:
+            raise dg.Failure(
+                f"{paths[stage]} has changed since its checks: materialise {stage} of batch "
+                f"{batch.receipt.key} ({short(pointer['digest'])} expected)"
+            )
+    return Source(batch.receipt.key, paths[features.STAGE], paths[validated.STAGE])

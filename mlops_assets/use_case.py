@@ -1,0 +1,91 @@
+"""The component that turns one spec into the graph of one use case."""
+
+from typing import TYPE_CHECKING, Self
+
+import dagster as dg
+from pydantic import BaseModel
+
+from mlops_assets import automation
+from mlops_assets.lib.dbt_project import feature_model, prepare
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.stages import (
+    candidates,
+    evaluation,
+    evidence,
+    features,
+    promotion,
+    raw,
+    registered_version,
+    rollout,
+    training_set,
+    validated,
+)
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition,
+    )
+
+
+class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
+    """A tabular binary classifier, from landed files to a model that serves.
+
+    Its spec says what the data are, how they are judged, what is trained and what a version must
+    reach. One SQL file, ``dbt_features/models/<name>/<name>_features.sql``, makes its features.
+    """
+
+    @classmethod
+    def model(cls) -> type[BaseModel]:
+        """The schema of the YAML: the spec itself, which knows nothing of Dagster."""
+        return UseCase
+
+    @classmethod
+    def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
+        """Take the spec as it is: it has no templates, so that what is reviewed is what runs."""
+        return cls.model_validate(model.model_dump(exclude_unset=True))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The graph, in its order: ingest, retrain, deploy."""
+        model = feature_model(prepare(self.name, self.contract), self.name)
+        batches = dg.DynamicPartitionsDefinition(name=f"{self.name}_batches")
+
+        def batch_checks(lineage: dict[str, str]) -> promotion.Wanted:
+            return evidence.batch_checks(self, model, lineage)
+
+        ingested = [
+            raw.build(self, batches),
+            validated.build(self, batches),
+            features.build(self, batches, model),
+        ]
+        trained = [
+            training_set.build(self, batches, model),
+            *(candidates.build(self, algorithm) for algorithm in self.training.candidates),
+            evaluation.build(self),
+            registered_version.build(self),
+            promotion.build(self, batch_checks),
+        ]
+        deployed = [rollout.build(self)]
+
+        ingest = self._job("ingest", "One batch: raw, validated, features.", ingested)
+        retrain = self._job("retrain", "Training set to verdict.", trained)
+        deploy = self._job("deploy", "Make the approved version serve.", deployed)
+        operated = dg.Definitions(
+            jobs=[ingest, retrain, deploy],
+            sensors=[
+                automation.landing_sensor(self, ingest.name, batches, model),
+                automation.retrain_sensor(self, ingest.name, retrain.name, model),
+                automation.rollout_sensor(self, deploy.name),
+            ],
+        )
+        return dg.Definitions.merge(*ingested, *trained, *deployed, operated)
+
+    def _job(
+        self, verb: str, description: str, stages: list[dg.Definitions]
+    ) -> "UnresolvedAssetJobDefinition":
+        assets = [asset for stage in stages for asset in stage.assets or []]
+        return dg.define_asset_job(
+            f"{self.name}_{verb}",
+            selection=[asset for asset in assets if isinstance(asset, dg.AssetsDefinition)],
+            description=description,
+            tags={automation.USE_CASE_TAG: self.name},
+        )
