@@ -4,11 +4,12 @@ import os
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
+DEFAULT = PROJECT / ".mlops"
 
 
 def home() -> Path:
     """The folder of all state."""
-    return Path(os.environ.get("MLOPS_HOME") or PROJECT / ".mlops").absolute()
+    return Path(os.environ.get("MLOPS_HOME") or DEFAULT).absolute()
 
 
 def storage_root() -> Path:
@@ -16,11 +17,59 @@ def storage_root() -> Path:
     return home() / "storage"
 
 
+def mlflow_folder() -> Path:
+    """The local MLflow store and its artifacts."""
+    return home() / "mlflow"
+
+
 def mlflow_uri() -> str:
     """The MLflow tracking store: a SQLite file unless ``MLFLOW_TRACKING_URI`` names another."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{mlflow_folder() / 'mlflow.db'}"
 
 
 def environment() -> str:
     """``dev`` on a laptop; chosen by ``MLOPS_ENVIRONMENT``."""
     return os.environ.get("MLOPS_ENVIRONMENT") or "dev"
+
+
+def port(name: str) -> int:
+    """The port of a local server: ``MLOPS_<NAME>_PORT``, or its usual one.
+
+    Args:
+        name: ``dagster``, ``serving`` or ``mlflow``.
+
+    Raises:
+        ValueError: If the variable is not a port.
+    """
+    usual = {"dagster": 3000, "serving": 8000, "mlflow": 5000}[name]
+    variable = f"MLOPS_{name.upper()}_PORT"
+    text = os.environ.get(variable) or str(usual)
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise ValueError(f"{variable}={text!r} is not a port (1 to 65535)")
+    return int(text)
+
+
+def url(name: str) -> str:
+    """The address of a local server: ``MLOPS_<NAME>_URL``, or its port on this machine."""
+    return os.environ.get(f"MLOPS_{name.upper()}_URL") or f"http://127.0.0.1:{port(name)}"
+
+
+def write_dagster_home() -> Path:
+    """Write the instance's configuration into the folder of all state.
+
+    It is the project's ``dagster.yaml`` with absolute paths, so that a Dagster started from anywhere
+    shares the instance that a bare ``dagster dev`` uses.
+
+    Returns:
+        The folder, for ``DAGSTER_HOME``.
+    """
+    folder = home()
+    folder.mkdir(parents=True, exist_ok=True)
+    text = (PROJECT / "dagster.yaml").read_text(encoding="utf-8")
+    text = text.replace("base_dir: .mlops", f"base_dir: {folder}")
+    path = folder / "dagster.yaml"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        partial = folder / f".dagster.yaml.{os.getpid()}"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    return folder

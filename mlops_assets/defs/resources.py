@@ -1,11 +1,9 @@
 """What this deployment talks to; by default everything is on this machine."""
 
-import os
-
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
-from mlops_assets.home import environment, mlflow_uri, storage_root
+from mlops_assets.home import environment, mlflow_uri, storage_root, url
 from mlops_assets.lib.dbt_project import DBT, PROJECT_DIR
 from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
 
@@ -18,7 +16,7 @@ def resources() -> dg.Definitions:
             "storage": StorageRoot(root=str(storage_root())),
             "mlflow": MlflowTracking(
                 tracking_uri=mlflow_uri(),
-                ui=os.environ.get("MLOPS_MLFLOW_UI") or "http://127.0.0.1:5000",
+                ui=url("mlflow"),
             ),
             "dbt": DbtCliResource(
                 project_dir=str(PROJECT_DIR),
@@ -26,7 +24,7 @@ def resources() -> dg.Definitions:
                 dbt_executable=str(DBT),
             ),
             "target": LocalTarget(
-                url=os.environ.get("MLOPS_SERVING_URL") or "http://127.0.0.1:8000",
+                url=url("serving"),
                 environment=environment(),
             ),
         },

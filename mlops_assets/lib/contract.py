@@ -7,12 +7,27 @@ are all derived from it, so that they cannot disagree.
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from mlops_assets.lib.digests import digest_of
+from serving.columns import Column as RequestColumn
 
 ColumnType = Literal["integer", "number", "category", "boolean", "text", "timestamp"]
-Scalar = int | float | str
+# Strict: YAML reads an unquoted yes or no as a boolean, which would become 1 or 0.
+Scalar = StrictInt | StrictFloat | StrictStr
+ClassValue = StrictInt | StrictStr
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 
 DUCKDB_TYPES: dict[str, str] = {
@@ -22,7 +37,9 @@ DUCKDB_TYPES: dict[str, str] = {
     "text": "VARCHAR",
     "timestamp": "TIMESTAMP",
 }
-RESERVED_NAMES = frozenset({"row_id", "target"})
+# Columns of the platform beside the contract's in the files of a bundle.
+RESERVED_NAMES = frozenset({"row_id", "expected_probability"})
+RESERVED_PREFIX = "feature__"
 
 
 class Column(BaseModel):
@@ -46,21 +63,20 @@ class Column(BaseModel):
     type: ColumnType
     description: str = Field(min_length=1)
     unit: str | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-    allowed: list[int] | list[str] | None = None
+    minimum: FiniteFloat | None = None
+    maximum: FiniteFloat | None = None
+    allowed: list[StrictInt] | list[StrictStr] | None = None
     nullable: bool = False
     missing_values: list[Scalar] = Field(default_factory=list)
-    example: Scalar | bool | None = None
+    example: Scalar | StrictBool | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         name = self.name
-        if name in RESERVED_NAMES or name.startswith("_"):
-            raise ValueError(f"column {name!r}: this name is kept for the platform")
+        _refuse_reserved(name)
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError(f"column {name!r}: minimum {self.minimum} > maximum {self.maximum}")
-        if (self.type == "category") != (self.allowed is not None):
+        if (self.type == "category") != bool(self.allowed):
             raise ValueError(f"column {name!r}: a category, and only a category, lists 'allowed'")
         if self.allowed is not None and len(set(self.allowed)) != len(self.allowed):
             raise ValueError(f"column {name!r}: 'allowed' names a value twice")
@@ -70,6 +86,11 @@ class Column(BaseModel):
             raise ValueError(f"column {name!r}: only an integer or a number has a range")
         if self.missing_values and not self.nullable:
             raise ValueError(f"column {name!r}: 'missing_values' needs 'nullable: true'")
+        try:
+            # What the serving app would refuse in a bundle is refused before anything is trained.
+            RequestColumn.model_validate(self.model_dump())
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return self
 
     @property
@@ -92,7 +113,14 @@ class Column(BaseModel):
 
 
 def _plain(bound: float | None) -> str:
-    return "unbounded" if bound is None else f"{bound:g}"
+    if bound is None:
+        return "unbounded"
+    return str(int(bound)) if bound.is_integer() else str(bound)
+
+
+def _refuse_reserved(name: str) -> None:
+    if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIX):
+        raise ValueError(f"column {name!r}: this name is kept for the platform")
 
 
 class Target(BaseModel):
@@ -109,26 +137,28 @@ class Target(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     column: ColumnName
-    positive: Scalar = 1
-    negative: Scalar = 0
+    positive: ClassValue = 1
+    negative: ClassValue = 0
     positive_label: str = "yes"
     negative_label: str = "no"
     description: str = ""
 
     @model_validator(mode="after")
     def _two_classes(self) -> Self:
-        if self.positive == self.negative:
+        _refuse_reserved(self.column)
+        if str(self.positive) == str(self.negative):
             raise ValueError("target: 'positive' and 'negative' are the same value")
         return self
 
     def as_column(self) -> Column:
         """The outcome as a column, so that it is validated as any other."""
         values = [self.negative, self.positive]
+        codes = all(isinstance(value, int) for value in values)
         return Column.model_validate(
             {
                 "name": self.column,
                 "type": "category",
-                "allowed": values if all(type(v) is int for v in values) else list(map(str, values)),
+                "allowed": values if codes else list(map(str, values)),
                 "description": self.description or "The outcome.",
             }
         )
@@ -166,7 +196,8 @@ class Contract(BaseModel):
     @property
     def digest(self) -> str:
         """Digest of everything that changes what is accepted (descriptions do not)."""
-        return digest_of(self.model_dump(mode="json", exclude={"columns": {"__all__": {"description", "example"}}}))
+        words = {"columns": {"__all__": {"description", "example"}}, "target": {"description"}}
+        return digest_of(self.model_dump(mode="json", exclude=words))
 
     def request_schema(self, use_case: str) -> dict[str, Any]:
         """The contract of a request as ``contract.json`` of a bundle: no outcome in it."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+# Beside a local store: it is made and up to date.
+READY = "ready"
 
 
 class MlflowTracking(dg.ConfigurableResource[Any]):
@@ -42,6 +44,8 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
             mlflow.set_tracking_uri(self.tracking_uri)
             client = mlflow.MlflowClient(self.tracking_uri)
             client.search_experiments(max_results=1)
+            if self.tracking_uri.startswith(SQLITE):
+                Path(self.tracking_uri.removeprefix(SQLITE)).with_name(READY).touch()
             return client
 
     @contextmanager

@@ -1,0 +1,139 @@
+"""Telling how far the loop has come, from the records that every stage leaves in the storage."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from mlops_assets.lib import current
+from mlops_assets.lib.batches import Batches
+from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.storage import Storage
+
+
+class Progress:
+    """Tells each thing once, with the seconds since the start."""
+
+    def __init__(self, store: Storage, spec: UseCase) -> None:
+        self.store = store
+        self.spec = spec
+        self.batches = Batches(store, spec.name)
+        self.started = time.monotonic()
+        self.told: dict[str, float] = {}
+        # What was there before this demo began is not news.
+        self.known = {identity for identity, _, _ in self._facts()}
+        self.entries_before = len(Ledger(store, spec.name).entries())
+
+    def say(self, sentence: str) -> None:
+        """Print one line with the time."""
+        print(f"{time.monotonic() - self.started:6.1f} s  {sentence}", flush=True)
+
+    def tell(self) -> None:
+        """Say what is new."""
+        for identity, step, sentence in self._facts():
+            if identity not in self.known:
+                self.known.add(identity)
+                self.told[step] = time.monotonic() - self.started
+                self.say(sentence)
+
+    def table(self) -> None:
+        """Print where the time went."""
+        if not self.told:
+            return
+        print("Where the time went")
+        last = 0.0
+        for step, moment in self.told.items():
+            print(f"  {step:<34}{moment - last:6.1f} s")
+            last = moment
+        print(f"  {'all':<34}{time.monotonic() - self.started:6.1f} s")
+
+    def problem(self) -> str | None:
+        """Why waiting has no point, from the ledger: a rejection, or a rollout taken back."""
+        entries = Ledger(self.store, self.spec.name).entries()
+        decisions = [entry["decision"] for entry in entries]
+        news = entries[self.entries_before :]
+        if entries and decisions[-1] == "rejected" and (news or "promoted" not in decisions):
+            reasons = "; ".join(entries[-1]["reasons"])
+            return f"version {entries[-1]['version']} was rejected: {reasons}"
+        aborted = [entry for entry in news if entry["decision"] == "aborted"]
+        if len(aborted) >= self.spec.rollout.attempts:
+            return f"the rollout was taken back: {'; '.join(aborted[-1]['reasons'])}"
+        return None
+
+    def _facts(self) -> Iterator[tuple[str, str, str]]:
+        """Everything there is to tell: identity, step, sentence."""
+        name = self.spec.name
+        for receipt in self.batches.receipts():
+            landed = self.batches.pointer(receipt.key, "raw")
+            if landed:
+                yield (
+                    f"raw {receipt.key}",
+                    "sensor, start of a run, raw",
+                    f"Raw: {landed['rows']} rows of {receipt.name} are kept as they landed",
+                )
+            rows = self.batches.pointer(receipt.key, "validated")
+            if rows and rows["file"]:
+                yield (
+                    f"validated {receipt.key}",
+                    "validated",
+                    f"Validated: {rows['rows']} rows keep the contract, {rows['quarantined']} are "
+                    f"in quarantine, quality {rows['quality']:g} of 100",
+                )
+            made = self.batches.pointer(receipt.key, "features")
+            if made and made["file"]:
+                yield (
+                    f"features {receipt.key}",
+                    "features (dbt)",
+                    "Features: dbt has built and tested them",
+                )
+        yield from self._trained()
+        for entry in Ledger(self.store, name).entries():
+            version = f"version {entry['version']}"
+            reasons = "; ".join(entry.get("reasons") or [])
+            sentence = {
+                "approved": f"Gate: {version} approved, {len(entry.get('checks', []))} checks passed",
+                "rejected": f"Gate: {version} rejected: {reasons}",
+                "promoted": f"Rollout: {version} answers and is the champion",
+                "aborted": f"Rollout: {version} was taken back: {reasons}",
+            }[entry["decision"]]
+            step = "rollout" if entry["decision"] in ("promoted", "aborted") else "gate"
+            yield f"ledger {entry['sequence']}", step, sentence
+
+    def _trained(self) -> Iterator[tuple[str, str, str]]:
+        name = self.spec.name
+        training = current.read(self.store, name, "training_set")
+        if training:
+            rows = training["rows"]
+            yield (
+                f"training set {training['digest']}",
+                "sensor, start of a run, training set",
+                f"Training set: {rows['train']} rows to train on, {rows['test']} to test on",
+            )
+        for algorithm in self.spec.training.candidates:
+            record = current.read(self.store, name, f"candidates/{algorithm}")
+            if record:
+                auc = _interval(record["out_of_fold"]["roc_auc"])
+                yield (
+                    f"candidate {record['digest']}",
+                    f"candidate {algorithm}",
+                    f"Candidate {algorithm}: ROC AUC {auc} out of fold",
+                )
+        evaluation = current.read(self.store, name, "evaluation")
+        if evaluation:
+            auc = _interval(evaluation["test"]["roc_auc"])
+            yield (
+                f"evaluation {evaluation['digest']}",
+                "evaluation",
+                f"Evaluation: {evaluation['winner']} wins; ROC AUC {auc} on the test rows",
+            )
+        version = current.read(self.store, name, "registered_version")
+        if version:
+            yield (
+                f"version {version['digest']}",
+                "registered version",
+                f"Registered as version {version['version']}, bundle {version['digest'][:12]}",
+            )
+
+
+def _interval(score: dict[str, Any]) -> str:
+    return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"

@@ -1,0 +1,155 @@
+"""The state of a use case in one record: what landed, what was trained, what serves."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+from mlops_assets import home
+from mlops_assets.lib import current, desired_state
+from mlops_assets.lib.batches import Batches
+from mlops_assets.lib.dbt_project import feature_model, prepare
+from mlops_assets.lib.ledger import Ledger, champion
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.storage import Storage
+
+
+def status(spec: UseCase) -> dict[str, Any]:
+    """Everything about one use case, as JSON-compatible values.
+
+    Args:
+        spec: The use case.
+
+    Returns:
+        ``batches``, ``training_set``, ``candidates``, ``versions``, ``champion``, ``desired``,
+        ``serving`` and ``failed_checks``. What does not exist yet is null or empty.
+    """
+    store = Storage(home.storage_root())
+    entries = Ledger(store, spec.name).entries()
+    training = current.read(store, spec.name, "training_set")
+    role = desired_state.read(store, spec.name, home.environment()).get("champion")
+    crowned = champion(entries)
+    return {
+        "use_case": spec.name,
+        "batches": _batches(store, spec),
+        "training_set": training and {"digest": training["digest"], "rows": training["rows"]},
+        "candidates": _candidates(store, spec),
+        "versions": _versions(entries),
+        "champion": crowned and {"version": crowned["version"], "digest": crowned["bundle"]},
+        "desired": role and {"version": role["version"], "digest": role["digest"]},
+        "serving": serving(),
+        "failed_checks": _failed_checks(store, spec),
+    }
+
+
+def _batches(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
+    batches = Batches(store, spec.name)
+    found = []
+    for receipt in batches.receipts():
+        landed = batches.pointer(receipt.key, "raw") or {}
+        valid = batches.pointer(receipt.key, "validated") or {}
+        found.append(
+            {
+                "key": receipt.key,
+                "name": receipt.name,
+                "rows": landed.get("rows"),
+                "quarantined": valid.get("quarantined"),
+                "quality": valid.get("quality"),
+                "drift": None,
+            }
+        )
+    return found
+
+
+def _candidates(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
+    found = []
+    for algorithm in spec.training.candidates:
+        record = current.read(store, spec.name, f"candidates/{algorithm}")
+        if record is not None:
+            metrics = {name: score["value"] for name, score in record["out_of_fold"].items()}
+            found.append({"name": algorithm, "metrics": metrics})
+    return found
+
+
+def _versions(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last decision about each version, first version first."""
+    latest = {
+        entry["version"]: {
+            "version": entry["version"],
+            "digest": entry["bundle"],
+            "decision": entry["decision"],
+        }
+        for entry in entries
+    }
+    return [latest[version] for version in sorted(latest, key=int)]
+
+
+def serving() -> dict[str, Any] | None:
+    """What the local serving app says that it serves, or None where none answers."""
+    try:
+        with urllib.request.urlopen(f"{home.url('serving')}/model", timeout=2) as response:
+            model = json.load(response)
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return None
+    return {name: model[name] for name in ("use_case", "version", "digest", "ready")}
+
+
+def _failed_checks(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
+    """Checks that failed for what is current: batches, and the last version decided upon."""
+    from dagster import DagsterInstance
+
+    from mlops_assets.stages.evidence import look_at_batches
+
+    if not (home.home() / "dagster").is_dir():
+        return []
+    model = feature_model(prepare(spec.name, spec.contract), spec.name)
+    with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+        looked = look_at_batches(instance, Batches(store, spec.name), spec, model)
+    failed = [
+        {"asset": f.asset, "check": f.check, "batch": batch.receipt.key, "said": f.said}
+        for batch in looked
+        for f in batch.failed
+    ]
+    entries = Ledger(store, spec.name).entries()
+    if entries and entries[-1]["decision"] == "rejected":
+        failed += [
+            {"asset": c["asset"], "check": c["check"], "batch": None, "said": c["said"]}
+            for c in entries[-1]["checks"]
+            if c["status"] != "passed" and not any(f["said"] == c["said"] for f in failed)
+        ]
+    return failed
+
+
+def as_text(state: dict[str, Any]) -> str:
+    """The same for a person."""
+    lines = [state["use_case"]]
+    for batch in state["batches"]:
+        rows = "not read yet" if batch["rows"] is None else f"{batch['rows']} rows"
+        if batch["quality"] is not None:
+            rows += f", {batch['quarantined']} in quarantine, quality {batch['quality']:g}"
+        lines.append(f"  batch      {batch['key']}: {rows}")
+    if state["training_set"]:
+        rows = state["training_set"]["rows"]
+        lines.append(f"  training   {rows['train']} rows to train on, {rows['test']} to test on")
+    for candidate in state["candidates"]:
+        m = candidate["metrics"]
+        lines.append(
+            f"  candidate  {candidate['name']}: ROC AUC {m['roc_auc']:.3f}, "
+            f"accuracy {m['accuracy']:.3f}, log loss {m['log_loss']:.3f}"
+        )
+    for version in state["versions"]:
+        lines.append(f"  version    {version['version']}: {version['decision']}")
+    for name in ("champion", "desired", "serving"):
+        entry = state[name]
+        lines.append(f"  {name:<10} {_version_line(entry)}")
+    for check in state["failed_checks"]:
+        where = f" of batch {check['batch']}" if check["batch"] else ""
+        lines.append(f"  failed     {check['asset']} {check['check']}{where}: {check['said']}")
+    return "\n".join(lines)
+
+
+def _version_line(entry: dict[str, Any] | None) -> str:
+    if entry is None or entry["version"] is None:
+        return "none"
+    ready = "" if entry.get("ready", True) else ", not ready"
+    return f"version {entry['version']} ({entry['digest'][:12]}){ready}"
