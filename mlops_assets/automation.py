@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from mlops_assets.launcher import DIED_TAG
 from mlops_assets.lib import current
 from mlops_assets.lib.dbt_project import FeatureModel
 from mlops_assets.lib.digests import digest_of, short
@@ -21,6 +22,7 @@ from mlops_assets.stages.evidence import findings, gating, look_at_batches
 SUBJECT_TAG = "mlops/subject"
 USE_CASE_TAG = "mlops/use_case"
 ATTEMPTS = 3
+MOST_RUNS = 30
 # The sensor daemon looks every few seconds; a smaller number makes no difference.
 INTERVAL_SECONDS = 1
 ACTIVE = [
@@ -61,9 +63,11 @@ class Jobs:
         """
         tags = {SUBJECT_TAG: subject, USE_CASE_TAG: use_case}
         runs = self.instance.get_runs(dg.RunsFilter(job_name=self.job, tags=tags))
-        if any(run.status in ACTIVE for run in runs):
+        if any(not run.is_finished for run in runs):
             return f"{self.job} is at work on {partition or short(subject)}"
-        if len(runs) >= self.attempts:
+        # A run that was killed says nothing about its work; only very many of them do.
+        failed = [run for run in runs if DIED_TAG not in run.tags]
+        if len(failed) >= self.attempts or len(runs) >= MOST_RUNS:
             return (
                 f"{self.job} has run {len(runs)} times without an answer on "
                 f"{partition or short(subject)} and {GIVEN_UP}: look at run {runs[0].run_id}, "

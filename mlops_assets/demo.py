@@ -15,12 +15,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_assets import home
 from mlops_assets.lib import current
@@ -32,6 +32,9 @@ from mlops_assets.lib.specs import load_spec
 from mlops_assets.lib.storage import Storage
 from mlops_assets.processes import LOGS, Servers, stop_all
 from mlops_assets.progress import Progress
+
+if TYPE_CHECKING:
+    from dagster import DagsterRun
 
 USE_CASE = "heart_disease"
 DATA = Path(__file__).parent / "data" / "heart_cleveland.csv"
@@ -152,10 +155,12 @@ def _show(servers: Servers, *, once: bool) -> int:
     spec = load_spec(USE_CASE)
     store = Storage(home.storage_root())
     progress = Progress(store, spec)
-    print(f"Starting Dagster, the serving app and MLflow; their logs are in {servers.folder / LOGS}")
+    print(
+        f"Starting Dagster, the serving app and MLflow; their logs are in {servers.folder / LOGS}"
+    )
     _start(servers)
     _land(store, progress)
-    failures = _Failures()
+    runs = _Runs()
     served: dict[str, Any] | None = None
     deadline = time.monotonic() + DEADLINE_SECONDS
     while served is None:
@@ -165,13 +170,17 @@ def _show(servers: Servers, *, once: bool) -> int:
             tail = servers.log(name).read_text(encoding="utf-8", errors="replace")[-1500:]
             raise DemoError(f"{name} ended with code {code}; its log ends:\n{tail}")
         if time.monotonic() > deadline:
-            raise DemoError(f"not done after {DEADLINE_SECONDS:g} s; look into {servers.folder / LOGS}")
+            raise DemoError(
+                f"not done after {DEADLINE_SECONDS:g} s; look into {servers.folder / LOGS}"
+            )
         _start_mlflow(servers)
         progress.tell()
-        problem = progress.problem() or failures.look()
+        problem = progress.problem() or runs.problem()
         if problem is not None:
             raise DemoError(problem)
         served = _served(store, spec)
+        time.sleep(POLL_SECONDS)
+    while runs.busy() and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     progress.tell()
     _start_mlflow(servers)
@@ -211,26 +220,31 @@ def _land(store: Storage, progress: Progress) -> None:
         progress.say(f"Going on from the kept state: {DATA.name} has landed before")
 
 
-class _Failures:
-    """Notices that a run of this demo has failed and that nothing is trying again."""
+class _Runs:
+    """The runs of Dagster's instance, looked at every few seconds."""
 
     def __init__(self) -> None:
-        self.started = time.time()
+        self.started = datetime.now(UTC)
         self.next_look = time.monotonic() + LOOK_SECONDS
         self.quiet = 0
 
-    def look(self) -> str | None:
-        """Why waiting has no point, from Dagster's runs; looked at every few seconds."""
-        if time.monotonic() < self.next_look:
-            return None
-        from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+    def _since(self) -> "Sequence[DagsterRun]":
+        from dagster import DagsterInstance, RunsFilter
 
         with DagsterInstance.from_config(str(home.home())) as instance:
-            runs = instance.get_runs(
-                RunsFilter(created_after=datetime.fromtimestamp(self.started, UTC))
-            )
+            return instance.get_runs(RunsFilter(created_after=self.started))
+
+    def busy(self) -> bool:
+        """Whether a run of this demo is not finished."""
+        return any(not run.is_finished for run in self._since())
+
+    def problem(self) -> str | None:
+        """Why waiting has no point: a run has failed, and nothing tries again."""
+        if time.monotonic() < self.next_look:
+            return None
+        runs = self._since()
         self.next_look = time.monotonic() + LOOK_SECONDS
-        failed = [run for run in runs if run.status == DagsterRunStatus.FAILURE]
+        failed = [run for run in runs if run.is_failure]
         busy = any(not run.is_finished for run in runs)
         self.quiet = self.quiet + 1 if failed and not busy else 0
         if self.quiet < QUIET_LOOKS:
@@ -239,7 +253,6 @@ class _Failures:
             f"{failed[0].job_name} has failed and is not tried again: "
             f"{home.url('dagster')}/runs/{failed[0].run_id} says why (`make dev` shows it)"
         )
-
 
 
 def _served(store: Storage, spec: UseCase) -> dict[str, Any] | None:
@@ -266,14 +279,14 @@ def _summary(store: Storage, spec: UseCase, answer: dict[str, Any], progress: Pr
     print()
     progress.table()
     print(f"\n{spec.title}")
-    print(f"  champion   version {answer['version']}, {evaluation['winner']}")
+    print(f"  champion     version {answer['version']}, {evaluation['winner']}")
     for side, name in (("out_of_fold", "out of fold"), ("test", "test rows")):
         shown = [
             f"{metric} {evaluation[side][metric]['value']:.3f} "
             f"({evaluation[side][metric]['low']:.3f} to {evaluation[side][metric]['high']:.3f})"
             for metric in ("roc_auc", "accuracy")
         ]
-        print(f"  {name:<11}{', '.join(shown)}")
+        print(f"  {name:<13}{', '.join(shown)}")
     print("\nAddresses")
     print(f"  Dagster    {home.url('dagster')}")
     print(f"  serving    {home.url('serving')}/docs")

@@ -57,8 +57,8 @@ def url(name: str) -> str:
 def write_dagster_home() -> Path:
     """Write the instance's configuration into the folder of all state.
 
-    It is the project's ``dagster.yaml`` with absolute paths, so that a Dagster started from anywhere
-    shares the instance that a bare ``dagster dev`` uses.
+    It is the project's ``dagster.yaml`` with absolute paths, so that a Dagster started from
+    anywhere shares the instance that a bare ``dagster dev`` uses.
 
     Returns:
         The folder, for ``DAGSTER_HOME``.

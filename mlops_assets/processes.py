@@ -1,8 +1,8 @@
 """Starting the demo's servers so that they can always be stopped again.
 
 Every server gets a session of its own and a mark in its environment, which all that it starts
-inherits. What a killed demo has left behind is found by that mark; no other process carries it, so a
-process number that was given to somebody else is never touched.
+inherits. What a killed demo has left behind is found by that mark; no other process carries it, so
+a process number that was given to somebody else is never touched.
 """
 
 import contextlib

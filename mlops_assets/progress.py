@@ -90,8 +90,9 @@ class Progress:
         for entry in Ledger(self.store, name).entries():
             version = f"version {entry['version']}"
             reasons = "; ".join(entry.get("reasons") or [])
+            passed = len(entry.get("checks", []))
             sentence = {
-                "approved": f"Gate: {version} approved, {len(entry.get('checks', []))} checks passed",
+                "approved": f"Gate: {version} approved, {passed} checks passed",
                 "rejected": f"Gate: {version} rejected: {reasons}",
                 "promoted": f"Rollout: {version} answers and is the champion",
                 "aborted": f"Rollout: {version} was taken back: {reasons}",

@@ -105,7 +105,7 @@ def _failed_checks(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
     model = feature_model(prepare(spec.name, spec.contract), spec.name)
     with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
         looked = look_at_batches(instance, Batches(store, spec.name), spec, model)
-    failed = [
+    failed: list[dict[str, Any]] = [
         {"asset": f.asset, "check": f.check, "batch": batch.receipt.key, "said": f.said}
         for batch in looked
         for f in batch.failed

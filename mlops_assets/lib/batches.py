@@ -74,8 +74,11 @@ class Batches:
         Raises:
             FileNotFoundError: If there is no such file.
             IsADirectoryError: If it is a folder.
+            ValueError: If the name is hidden, which ``look`` leaves alone, or names a folder.
         """
         name = name or file.name
+        if name.startswith(".") or "/" in name:
+            raise ValueError(f"{name!r}: a landed file has a name of its own, and not a hidden one")
         content = file_digest(file)
         target = self.landing / short(content) / name
         if not target.exists():
@@ -105,10 +108,18 @@ class Batches:
             hidden = any(part.startswith(".") for part in path.relative_to(self.landing).parts)
             if hidden or not path.is_file():
                 continue
-            stat = path.stat()
-            if 0 <= now - stat.st_mtime < SETTLE_SECONDS:
+            try:
+                stat = path.stat()
+                if 0 <= now - stat.st_mtime < SETTLE_SECONDS:
+                    continue
+                content = _content(path, stat.st_size, stat.st_mtime_ns)
+            except FileNotFoundError:  # taken away since it was listed
                 continue
-            content = _content(path, stat.st_size, stat.st_mtime_ns)
+            readable = os.fsencode(path).decode("utf-8", "replace")
+            if readable != str(path):
+                # A name that is not UTF-8 fits in no record: a copy of a readable name lands.
+                self.land(path, Path(readable).name)
+                continue
             self._write_receipt(path, content, stat.st_size, now)
 
     def _write_receipt(self, path: Path, content: str, size: int, now: float) -> None:

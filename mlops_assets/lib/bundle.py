@@ -17,7 +17,7 @@ from typing import Any
 from mlops_assets.lib.contract import Contract
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.reference import profile
-from mlops_assets.lib.training_set import INPUTS, ROWS
+from mlops_assets.lib.training_set import INPUTS, ROWS, literal
 from serving.manifest import MANIFEST, content_digest
 
 GOLDEN_ROWS = 64
@@ -101,7 +101,7 @@ def _reference(parts: Parts, folder: Path) -> dict[str, Any]:
         copy (select row_id, probability from read_parquet(?) where side = 'train')
         to '{_quoted(scores)}' (format parquet)
         """,
-        [str(parts.candidate / "predictions.parquet")],
+        [literal(parts.candidate / "predictions.parquet")],
     )
     try:
         return profile(parts.contract, parts.training_set / INPUTS, scores)
@@ -110,7 +110,7 @@ def _reference(parts: Parts, folder: Path) -> dict[str, Any]:
 
 
 def _write_golden(parts: Parts, path: Path) -> None:
-    """Keep rows that differ as much as possible: the extremes of the score, rows with gaps, others."""
+    """Keep rows that differ: the extremes of the score, the most gaps, and some by chance."""
     import duckdb
 
     inputs = ", ".join(f'i."{column.name}"' for column in parts.contract.columns)
@@ -133,9 +133,9 @@ def _write_golden(parts: Parts, path: Path) -> None:
         ) to '{_quoted(path)}' (format parquet)
         """,
         [
-            str(parts.training_set / ROWS),
-            str(parts.training_set / INPUTS),
-            str(parts.candidate / "predictions.parquet"),
+            literal(parts.training_set / ROWS),
+            literal(parts.training_set / INPUTS),
+            literal(parts.candidate / "predictions.parquet"),
         ],
     )
 

@@ -196,18 +196,18 @@ class Contract(BaseModel):
     @property
     def digest(self) -> str:
         """Digest of everything that changes what is accepted (descriptions do not)."""
-        words = {"columns": {"__all__": {"description", "example"}}, "target": {"description"}}
-        return digest_of(self.model_dump(mode="json", exclude=words))
+        content = self.model_dump(mode="json")
+        for column in content["columns"]:
+            del column["description"], column["example"]
+        del content["target"]["description"]
+        return digest_of(content)
 
     def request_schema(self, use_case: str) -> dict[str, Any]:
         """The contract of a request as ``contract.json`` of a bundle: no outcome in it."""
-        fields = ("name", "type", "unit", "description", "nullable", "minimum", "maximum")
-        fields += ("allowed", "missing_values", "example")
-        columns = [column.model_dump(mode="json") for column in self.columns]
         return {
             "version": self.version,
             "use_case": use_case,
-            "columns": [{field: column[field] for field in fields} for column in columns],
+            "columns": [column.model_dump(mode="json") for column in self.columns],
         }
 
 

@@ -121,7 +121,8 @@ def prepare(use_case: str, contract: Contract) -> Path:
 
 
 def _parse() -> None:
-    environment = {k: v for k, v in os.environ.items() if k not in (INPUT_VARIABLE, OUTPUT_VARIABLE)}
+    ours = (INPUT_VARIABLE, OUTPUT_VARIABLE)
+    environment = {k: v for k, v in os.environ.items() if k not in ours}
     done = subprocess.run(
         [str(DBT), "parse", "--profiles-dir", str(PROJECT_DIR)],
         cwd=PROJECT_DIR,

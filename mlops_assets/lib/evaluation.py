@@ -6,11 +6,12 @@ winner, through the ONNX model that would serve.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.spec import Gate
+from mlops_assets.lib.spec import FloorMetric, Gate
 from mlops_assets.lib.statistics import CALIBRATION_BINS, Interval, with_intervals
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ def winner(scores: Mapping[str, Mapping[str, float]]) -> str:
         scores: Metrics by candidate.
 
     Raises:
-        ValueError: If there is no candidate.
+        ValueError: If there is no candidate with a score.
     """
-    if not scores:
+    # Nothing compares with NaN: a candidate without a score would win by standing first.
+    scored = sorted(name for name in scores if not math.isnan(scores[name][CONTEST_METRIC]))
+    if not scored:
         raise ValueError("no candidate takes part in the contest")
-    return max(
-        sorted(scores), key=lambda name: (scores[name][CONTEST_METRIC], -scores[name]["log_loss"])
-    )
+    return max(scored, key=lambda name: (scores[name][CONTEST_METRIC], -scores[name]["log_loss"]))
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,11 @@ class Slice:
 
 
 def slices(
-    values: Mapping[str, list[Any]], target: Floats, probability: Floats, threshold: float, seed: int
+    values: Mapping[str, list[Any]],
+    target: Floats,
+    probability: Floats,
+    threshold: float,
+    seed: int,
 ) -> list[Slice]:
     """Look at the winner by the values of some columns.
 
@@ -86,7 +91,7 @@ def slices(
 
 
 def calibration_curve(target: Floats, probability: Floats) -> list[dict[str, float]]:
-    """Mean score and observed share of positives in ten bins of equal width, empty bins left out."""
+    """Mean score and observed share of positives in ten bins of equal width, without empty bins."""
     import numpy as np
 
     bins = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
@@ -113,7 +118,7 @@ def confusion(target: Floats, probability: Floats, threshold: float) -> dict[str
 
 
 def broken_floors(
-    floors: Mapping[str, float],
+    floors: Mapping[FloorMetric, float],
     out_of_fold: Mapping[str, Mapping[str, float]],
     test: Mapping[str, Mapping[str, float]],
 ) -> list[str]:
@@ -129,11 +134,12 @@ def broken_floors(
     """
     reasons = []
     for name, floor in floors.items():
-        if name not in out_of_fold:
+        if name not in out_of_fold or name not in test:
             reasons.append(f"{name}: no such metric")
             continue
         if not out_of_fold[name]["value"] >= floor:
             reasons.append(f"{name} {out_of_fold[name]['value']:.3f} out of fold is below {floor}")
         if not test[name]["high"] >= floor:
-            reasons.append(f"{name} on the test rows is at most {test[name]['high']:.3f}, below {floor}")
+            most = f"{test[name]['high']:.3f}"
+            reasons.append(f"{name} on the test rows is at most {most}, below {floor}")
     return reasons

@@ -5,6 +5,7 @@ writers cannot take the same place, and a kill in the middle of a write leaves n
 entry carries the hash of the one before it, so that an edit, a removal or a reordering shows.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from mlops_assets.lib.storage import Storage
 
 Kind = Literal["approved", "rejected", "promoted", "aborted"]
 GENESIS = "0" * 64
+OWN_FIELDS = frozenset({"decision", "use_case", "sequence", "time", "previous", "hash"})
 
 
 class LedgerError(Exception):
@@ -29,9 +31,20 @@ class Ledger:
         self.prefix = f"{use_case}/ledger"
 
     def entries(self) -> list[dict[str, Any]]:
-        """Every entry, first to last, as it lies there (``verify`` judges it)."""
+        """Every readable entry, first to last, as it lies there (``verify`` judges it)."""
+        return [entry for _, entry in self._files() if entry]
+
+    def _files(self) -> list[tuple[str, dict[str, Any]]]:
+        """File name and content of each entry; empty content where it is not a JSON object."""
         names = [name for name in self.storage.list(self.prefix) if name.endswith(".json")]
-        return [self.storage.read_json(f"{self.prefix}/{name}") or {} for name in names]
+        return [(name, self._read(name)) for name in names]
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            entry: object = self.storage.read_json(f"{self.prefix}/{name}")
+        except (ValueError, IsADirectoryError):
+            return {}
+        return entry if isinstance(entry, dict) else {}
 
     def append(self, decision: Kind, details: Mapping[str, Any]) -> dict[str, Any]:
         """Write one decision at the end of the chain.
@@ -45,7 +58,12 @@ class Ledger:
 
         Raises:
             LedgerError: If the chain is broken; nothing is added to a broken chain.
+            ValueError: If the details use a field of the ledger, or hold NaN or infinity.
         """
+        if taken := sorted(OWN_FIELDS & details.keys()):
+            raise ValueError(f"the ledger writes these fields itself: {', '.join(taken)}")
+        # As they will be read back: a key that is a number becomes text, and sorts as text.
+        details = json.loads(json.dumps(dict(details), allow_nan=False))
         while True:
             entries = self.verify()
             entry: dict[str, Any] = {
@@ -57,7 +75,7 @@ class Ledger:
                 "previous": entries[-1]["hash"] if entries else GENESIS,
             }
             entry["hash"] = digest_of(entry)
-            if self.storage.create_json(f"{self.prefix}/{entry['sequence']:08d}.json", entry):
+            if self.storage.create_json(f"{self.prefix}/{_name(entry['sequence'])}", entry):
                 return entry
 
     def verify(self) -> list[dict[str, Any]]:
@@ -73,18 +91,27 @@ class Ledger:
             LedgerError: Naming the first entry that was edited, removed or reordered.
         """
         previous = GENESIS
-        entries = self.entries()
-        for number, entry in enumerate(entries, start=1):
+        files = self._files()
+        for number, (name, entry) in enumerate(files, start=1):
             where = f"{self.use_case} ledger, entry {number}"
-            if entry.get("sequence") != number:
-                raise LedgerError(f"{where}: found number {entry.get('sequence')}; one is missing")
+            if not entry:
+                raise LedgerError(f"{where}: {name} is not readable as an entry")
+            found = entry.get("sequence")
+            if found != number or name != _name(number):
+                raise LedgerError(
+                    f"{where}: found number {found} in {name}; one is missing, twice there or moved"
+                )
             if entry.get("previous") != previous:
                 raise LedgerError(f"{where}: does not follow from the entry before it")
             body = {key: value for key, value in entry.items() if key != "hash"}
             if entry.get("hash") != digest_of(body):
                 raise LedgerError(f"{where}: was edited after it was written")
             previous = entry["hash"]
-        return entries
+        return [entry for _, entry in files]
+
+
+def _name(number: int) -> str:
+    return f"{number:08d}.json"
 
 
 def last_decision(entries: list[dict[str, Any]], bundle: str) -> dict[str, Any] | None:
@@ -93,10 +120,16 @@ def last_decision(entries: list[dict[str, Any]], bundle: str) -> dict[str, Any] 
 
 
 def awaiting_rollout(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The newest approval that has neither been promoted nor been overtaken by a later one."""
+    """The newest approval, unless its own bundle has been promoted, or rejected, since.
+
+    A bundle that is promoted while a newer one is approved settles its own approval only.
+    """
+    settled = set()
     for entry in reversed(entries):
-        if entry["decision"] in ("approved", "promoted"):
-            return entry if entry["decision"] == "approved" else None
+        if entry["decision"] == "approved":
+            return None if entry.get("bundle") in settled else entry
+        if entry["decision"] in ("promoted", "rejected"):
+            settled.add(entry.get("bundle"))
     return None
 
 

@@ -87,6 +87,8 @@ def predict(model: Path | bytes, features: NDArray[np.float32]) -> NDArray[np.fl
     import numpy as np
     import onnxruntime
 
+    if not len(features):  # converted models refuse a batch of nothing
+        return np.empty(0)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -13,6 +13,7 @@ from mlops_assets.lib.contract import normalise_header
 
 ROW = "_row"
 MALFORMED = "_malformed"
+REASONS = "_reasons"
 SAMPLE_BYTES = 65_536
 DELIMITERS = ",;\t|"
 # Bytes that text does not contain.
@@ -36,7 +37,8 @@ def detect(path: Path) -> Dialect:
     """Find a file's encoding, delimiter and header from its first bytes.
 
     Raises:
-        UnreadableError: If it is empty, binary, without a header, or names a column twice.
+        UnreadableError: If it is empty or binary, or if its header is missing, too long to be one,
+            names a column twice or uses a name of the platform.
     """
     with path.open("rb") as handle:
         sample = handle.read(SAMPLE_BYTES)
@@ -44,15 +46,34 @@ def detect(path: Path) -> Dialect:
         raise UnreadableError(f"{path.name} is empty ({path.stat().st_size} bytes)")
     encoding = _encoding(path, sample)
     text = sample.decode(encoding, errors="ignore").lstrip("\ufeff")
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(DELIMITERS, key=first.count)
-    columns = [normalise_header(cell) for cell in next(csv.reader([first], delimiter=delimiter))]
+    if not text.strip():
+        raise UnreadableError(f"{path.name} is empty ({path.stat().st_size} bytes)")
+    headers = {delimiter: _header(path, text, delimiter) for delimiter in DELIMITERS}
+    delimiter = max(DELIMITERS, key=lambda d: len(headers[d]))
+    columns = headers[delimiter]
+    if not all(headers.values()):
+        raise UnreadableError(f"{path.name} has no header, only blank cells")
     if any(not name for name in columns):
-        raise UnreadableError(f"{path.name}: a column of the header has no name: {first[:200]!r}")
+        raise UnreadableError(f"{path.name}: a column of the header has no name: {columns[:20]}")
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise UnreadableError(f"{path.name}: the header names a column twice: {', '.join(twice)}")
+    kept = sorted({ROW, MALFORMED, REASONS} & set(columns))
+    if kept:
+        raise UnreadableError(
+            f"{path.name}: the header uses names of the platform: {', '.join(kept)}"
+        )
     return Dialect(encoding, delimiter, columns)
+
+
+def _header(path: Path, text: str, delimiter: str) -> list[str]:
+    """The first record that is not blank, as ``read_csv`` will see it."""
+    stream = io.StringIO(text, newline="")
+    records = csv.reader(stream, delimiter=delimiter)
+    header = next((record for record in records if any(cell.strip() for cell in record)), [])
+    if not stream.read(1) and path.stat().st_size > SAMPLE_BYTES:
+        raise UnreadableError(f"{path.name}: its header does not end within {SAMPLE_BYTES} bytes")
+    return [normalise_header(cell) for cell in header]
 
 
 def _encoding(path: Path, sample: bytes) -> str:

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.training_set import literal
 
 QUANTILES = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99]
 NUMERIC = ("BIGINT", "DOUBLE")
+# No column of a contract begins like this.
+SCORE = "_score"
 
 
 def profile(contract: Contract, inputs: Path, scores: Path) -> dict[str, Any]:
@@ -20,15 +23,20 @@ def profile(contract: Contract, inputs: Path, scores: Path) -> dict[str, Any]:
         scores: Parquet of ``row_id`` and ``probability`` (0 to 1) of the rows to profile.
 
     Returns:
-        ``rows``; by column: share ``missing`` and either the ``shares`` of the values or ``minimum``,
-        ``maximum``, ``mean``, ``deviation`` and ``quantiles``; the same for ``score``.
+        ``rows``; by column: share ``missing`` and either the ``shares`` of the values (the 200 most
+        common) or ``minimum``, ``maximum``, ``mean``, ``deviation`` and ``quantiles``; the same for
+        ``score``.
     """
     import duckdb
 
     database = duckdb.connect()
     database.execute(
-        "create table rows as select * from read_parquet(?) i join read_parquet(?) s using (row_id)",
-        [str(inputs), str(scores)],
+        f"""
+        create table rows as
+        select i.*, s.probability as "{SCORE}"
+        from read_parquet(?) i join read_parquet(?) s using (row_id)
+        """,
+        [literal(inputs), literal(scores)],
     )
     total = database.execute("select count(*) from rows").fetchone()
     assert total is not None
@@ -40,7 +48,7 @@ def profile(contract: Contract, inputs: Path, scores: Path) -> dict[str, Any]:
         )
         for column in contract.columns
     }
-    return {"rows": total[0], "columns": columns, "score": _numbers(database, "probability")}
+    return {"rows": total[0], "columns": columns, "score": _numbers(database, SCORE)}
 
 
 def _numbers(database: Any, name: str) -> dict[str, Any]:
@@ -58,9 +66,9 @@ def _numbers(database: Any, name: str) -> dict[str, Any]:
 def _shares(database: Any, name: str) -> dict[str, Any]:
     found = database.execute(
         f"""
-        select "{name}"::varchar, count(*) / sum(count(*)) over () from rows
-        group by 1 order by 2 desc, 1 limit 200
+        select "{name}"::varchar, count(*) / (select count(*) from rows) from rows
+        where "{name}" is not null group by 1 order by 2 desc, 1 limit 200
         """
     ).fetchall()
-    shares = dict(found)
-    return {"missing": shares.pop(None, 0.0), "shares": shares}
+    missing = database.execute(f'select 1 - count("{name}") / count(*) from rows').fetchone()
+    return {"missing": missing[0], "shares": dict(found)}

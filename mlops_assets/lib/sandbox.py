@@ -25,6 +25,8 @@ from mlops_assets.lib.storage import Storage
 
 START_SECONDS = 60.0
 ENVIRONMENT = "sandbox"
+# The app is on this machine: no proxy of the environment stands between.
+_OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ def try_bundle(bundle: Path, digest: str, use_case: str, columns: list[str]) -> 
         desired_state.write(root, use_case, ENVIRONMENT, {"champion": champion})
         log = Path(scratch) / "log"
         started = time.monotonic()
-        with _app(use_case, root.root, log) as url:
-            problem = _wait(url, log)
+        with _app(use_case, root.root, log) as (url, process):
+            problem = _wait(url, process, log)
             if problem is not None:
                 return Trial(problem)
             ready = time.monotonic() - started
@@ -76,7 +78,7 @@ def try_bundle(bundle: Path, digest: str, use_case: str, columns: list[str]) -> 
 
 
 @contextmanager
-def _app(use_case: str, root: Path, log: Path) -> Iterator[str]:
+def _app(use_case: str, root: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     port = free_port()
     command = [sys.executable, "-m", "serving", "--use-case", use_case, "--port", str(port)]
     command += ["--storage-root", str(root), "--environment", ENVIRONMENT]
@@ -84,7 +86,7 @@ def _app(use_case: str, root: Path, log: Path) -> Iterator[str]:
     with log.open("w") as output:
         process = subprocess.Popen(command, stderr=output, stdout=output, env=clean)
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", process
         finally:
             process.terminate()
             try:
@@ -104,30 +106,34 @@ def free_port() -> int:
         return port
 
 
-def _wait(url: str, log: Path) -> str | None:
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> str | None:
     """Wait until the app is ready; say why it is not."""
     deadline = time.monotonic() + START_SECONDS
+    said = f"not ready after {START_SECONDS:g} s"
     while time.monotonic() < deadline:
+        if process.poll() is not None:
+            said = f"it ended with status {process.returncode}"
+            break
         try:
             # Before its first look at the desired state the app has no opinion.
-            urllib.request.urlopen(f"{url}/health/startup", timeout=5).close()
-            with urllib.request.urlopen(f"{url}/model", timeout=5) as response:
+            _OPEN(f"{url}/health/startup", timeout=5).close()
+            with _OPEN(f"{url}/model", timeout=5) as response:
                 model = json.load(response)
             if model["ready"]:
                 return None
             if model["problem"]:
                 return str(model["problem"])
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
+        except OSError:  # nothing listens yet, or it is not ready
             pass
         time.sleep(0.05)
     tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-    return f"not ready after {START_SECONDS:g} s; its log ends: {tail}"
+    return f"{said}; its log ends: {tail}"
 
 
 def _replay(url: str, golden: Path, columns: list[str], ready: float) -> Trial:
     import polars as pl
 
-    rows = pl.read_parquet(golden, columns=[*columns, "expected_probability"])
+    rows = pl.read_parquet(golden, columns=[*columns, "expected_probability"], glob=False)
     differences, times = [], []
     for row in rows.iter_rows(named=True):
         expected = row.pop("expected_probability")
@@ -137,10 +143,12 @@ def _replay(url: str, golden: Path, columns: list[str], ready: float) -> Trial:
         )
         started = time.perf_counter()
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with _OPEN(request, timeout=10) as response:
                 answer: dict[str, Any] = json.load(response)
         except urllib.error.HTTPError as error:
             return Trial(f"/predict answered {error.code}: {error.read().decode()[:500]}")
+        except OSError as error:
+            return Trial(f"/predict did not answer: {error}")
         times.append(time.perf_counter() - started)
         differences.append(abs(answer["probability"] - expected))
     return Trial(None, len(times), max(differences), statistics.median(times), ready)

@@ -14,6 +14,10 @@ from mlops_assets.lib.digests import digest_of
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Algorithm = Literal["logistic_regression", "xgboost"]
+# The metrics that a floor can be set for: the higher, the better.
+FloorMetric = Literal[
+    "roc_auc", "pr_auc", "accuracy", "balanced_accuracy", "precision", "recall", "f1"
+]
 
 
 class Model(BaseModel):
@@ -53,6 +57,13 @@ class Quality(Model):
     missing_by_column: dict[str, Limit] = Field(default_factory=dict)
     positive_rate: tuple[Share, Share] = (0.02, 0.98)
     score: Annotated[float, Field(ge=0, le=100)] = 50.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low, high = self.positive_rate
+        if low > high:
+            raise ValueError(f"positive_rate: {low} is above {high}")
+        return self
 
 
 class Split(Model):
@@ -132,7 +143,10 @@ class Decision(Model):
 
     @property
     def threshold(self) -> float:
-        """The threshold of least expected cost (Elkan, "The foundations of cost-sensitive learning", 2001)."""
+        """The threshold of least expected cost.
+
+        Elkan, "The foundations of cost-sensitive learning", 2001.
+        """
         return self.cost_false_positive / (self.cost_false_positive + self.cost_false_negative)
 
 
@@ -149,7 +163,7 @@ class Gate(Model):
         latency_budget_seconds: Largest median time of one answer in the sandbox.
     """
 
-    floors: dict[str, Share] = Field(default_factory=lambda: {"roc_auc": 0.7})
+    floors: dict[FloorMetric, Share] = {"roc_auc": 0.7}
     calibration_error: Share = 0.1
     slices: list[str] = Field(default_factory=list)
     slice_gap: Share = 0.1

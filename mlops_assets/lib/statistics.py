@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 RESAMPLES = 1000
 LEVEL = 0.95
 CALIBRATION_BINS = 10
-# Weights of 8 bytes each: chunks of resamples stay under 256 MiB.
-CHUNK_CELLS = 32_000_000
+# Resamples are drawn in chunks of this many weights, of 8 bytes each; computing their metrics needs
+# some ten times that: under 200 MB.
+CHUNK_CELLS = 2_000_000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric with its 95 % percentile bootstrap interval."""
+    """A metric with its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -37,7 +38,9 @@ class Interval:
         return asdict(self)
 
 
-def metrics(target: Floats, probability: Floats, threshold: float, weights: Floats) -> dict[str, Floats]:
+def metrics(
+    target: Floats, probability: Floats, threshold: float, weights: Floats
+) -> dict[str, Floats]:
     """Every metric, for every set of row weights.
 
     Args:
@@ -47,8 +50,8 @@ def metrics(target: Floats, probability: Floats, threshold: float, weights: Floa
         weights: Shape ``[b, n]``; each row of it is one resample.
 
     Returns:
-        By metric, shape ``[b]``. ``calibration_error`` is the expected calibration error in ten bins
-        of equal width (Naeini, Cooper and Hauskrecht 2015); ``pr_auc`` is average precision.
+        By metric, shape ``[b]``. ``calibration_error`` is the expected calibration error in ten
+        bins of equal width (Naeini, Cooper and Hauskrecht 2015); ``pr_auc`` is average precision.
     """
     import numpy as np
 
@@ -67,7 +70,9 @@ def metrics(target: Floats, probability: Floats, threshold: float, weights: Floa
         )
         roc_auc, pr_auc = _areas(probability, positive, negative)
         f1 = 2 * true_positive / (total_positive + true_positive + false_positive)
-    clipped = np.clip(probability, 1e-15, 1 - 1e-15)
+    # As scikit-learn does it: a certain mistake costs much, and not infinity.
+    least = np.finfo(np.float64).eps
+    clipped = np.clip(probability, least, 1 - least)
     loss = -(target * np.log(clipped) + (1 - target) * np.log(1 - clipped))
     return {
         "roc_auc": roc_auc,
@@ -104,15 +109,22 @@ def _calibration_error(probability: Floats, positive: Floats, weights: Floats) -
 
     bins = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     member = np.eye(CALIBRATION_BINS)[bins]
-    return np.asarray(np.abs(positive @ member - weights @ (member * probability[:, None])).sum(axis=1))
+    gaps = positive @ member - weights @ (member * probability[:, None])
+    return np.asarray(np.abs(gaps).sum(axis=1))
 
 
 def with_intervals(
     target: Floats, probability: Floats, threshold: float, *, seed: int
 ) -> dict[str, Interval]:
-    """Every metric with its stratified percentile bootstrap interval (Efron 1979).
+    """Every metric with its percentile bootstrap interval (Efron 1979).
 
-    Resampling is done within each class, so that every resample has both.
+    Whole rows are resampled, so that the share of positives varies as it would in new data: with
+    that share held fixed, intervals of accuracy that should cover the truth in 95 % of samples
+    covered it in 81 % where sensitivity was 0.3 and specificity 0.98. The few resamples with one
+    class only are left out.
+
+    Chance gaps in the bins add to the calibration error, and in a resample they add once more: its
+    interval is the reversed one (Davison and Hinkley 1997), widened to hold the value.
 
     Args:
         target: 0 or 1, shape ``[n]``.
@@ -121,27 +133,41 @@ def with_intervals(
         seed: Makes the intervals repeatable.
 
     Raises:
-        ValueError: If the rows are all of one class.
+        ValueError: If the rows are all of one class, or a probability is none.
     """
     import numpy as np
 
     positives = int(target.sum())
     if not 0 < positives < len(target):
-        raise ValueError(f"{len(target)} rows, {positives} of them positive: both classes are needed")
+        said = f"{len(target)} rows, {positives} of them positive"
+        raise ValueError(f"{said}: both classes are needed")
+    odd = int((~((probability >= 0) & (probability <= 1))).sum())
+    if odd:
+        raise ValueError(f"{odd} of {len(target)} probabilities are not between 0 and 1")
     value = metrics(target, probability, threshold, np.ones((1, len(target))))
     random = np.random.default_rng(seed)
     step = max(1, CHUNK_CELLS // len(target))
     drawn: list[dict[str, Floats]] = []
     for first in range(0, RESAMPLES, step):
-        weights = np.empty((min(step, RESAMPLES - first), len(target)))
-        for side in (0, 1):
-            rows = np.flatnonzero(target == side)
-            even = np.full(len(rows), 1 / len(rows))
-            weights[:, rows] = random.multinomial(len(rows), even, size=len(weights))
-        drawn.append(metrics(target, probability, threshold, weights))
+        weights = _resamples(min(step, RESAMPLES - first), len(target), random)
+        share = weights @ target / len(target)
+        both = weights[(share > 0) & (share < 1)]
+        drawn.append(metrics(target, probability, threshold, both))
     tail = (1 - LEVEL) / 2
     result = {}
     for name in value:
+        at = float(value[name][0])
         low, high = np.quantile(np.concatenate([d[name] for d in drawn]), [tail, 1 - tail])
-        result[name] = Interval(float(value[name][0]), float(low), float(high))
+        if name == "calibration_error":
+            low, high = min(max(0.0, 2 * at - high), at), max(2 * at - low, at)
+        result[name] = Interval(at, float(low), float(high))
     return result
+
+
+def _resamples(count: int, rows: int, random: np.random.Generator) -> Floats:
+    """How often each row is drawn, in ``count`` draws of ``rows`` rows with replacement."""
+    import numpy as np
+
+    drawn = random.integers(rows, size=(count, rows)) + np.arange(count)[:, None] * rows
+    counted = np.bincount(drawn.ravel(), minlength=count * rows)
+    return counted.reshape(count, rows).astype(np.float64)

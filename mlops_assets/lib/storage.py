@@ -20,7 +20,7 @@ class Storage:
     """A folder with atomic writes. Keys are relative paths with forward slashes."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
+        self.root = Path(os.path.abspath(root))  # noqa: PTH100 (".." must go: keys are compared)
 
     def path(self, key: str) -> Path:
         """The absolute path of a key.
@@ -94,11 +94,13 @@ class Storage:
         try:
             yield partial
             if partial.is_dir():
-                for file in partial.rglob("*"):
-                    if file.is_file():
-                        _flush(file)
-                if not target.exists():
+                for entry in (*partial.rglob("*"), partial):
+                    _flush(entry)
+                try:
                     partial.rename(target)
+                except OSError:
+                    if not target.is_dir():
+                        raise
             else:
                 _flush(partial)
                 partial.replace(target)

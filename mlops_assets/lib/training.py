@@ -62,7 +62,9 @@ def train(
     out_of_fold = np.full(len(target), np.nan)
     chosen = []
     for number, (seen, unseen) in enumerate(_folds(target, plan.outer_folds, plan.seed)):
-        parameters, _ = _search(algorithm, candidate, features[seen], target[seen], plan, number + 1)
+        parameters, _ = _search(
+            algorithm, candidate, features[seen], target[seen], plan, number + 1
+        )
         model = _fit(algorithm, parameters, features[seen], target[seen], plan, complaints)
         out_of_fold[unseen] = model.predict_proba(features[unseen])[:, 1]
         chosen.append(parameters)
@@ -120,11 +122,12 @@ def _search(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Let Optuna look for the parameters of least inner cross-validated log loss.
 
-    Args:
-        stream: Sets the seed apart from those of the other searches.
+    ``stream`` sets the seed apart from those of the other searches. A trial that did not converge
+    is judged by its loss like any other; only the fits that count may not give up.
     """
     import numpy as np
     import optuna
+    from sklearn.exceptions import ConvergenceWarning
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folds = _folds(target, plan.inner_folds, plan.seed + stream)
@@ -147,7 +150,9 @@ def _search(
 
     sampler = optuna.samplers.TPESampler(seed=plan.seed * 1000 + stream)
     study = optuna.create_study(direction="minimize", sampler=sampler)
-    study.optimize(objective, n_trials=plan.trials if candidate.search else 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        study.optimize(objective, n_trials=plan.trials if candidate.search else 1)
     trials = [
         {"number": trial.number, "log_loss": trial.value, **trial.params} for trial in study.trials
     ]

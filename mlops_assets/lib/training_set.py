@@ -6,6 +6,7 @@ whichever batch they come from, and more data never moves a row from test to tra
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,26 +50,28 @@ class Summary:
     features: list[str]
 
 
-def assemble(
-    sources: list[Source], contract: Contract, split: Split, folder: Path
-) -> Summary:
+def assemble(sources: list[Source], contract: Contract, split: Split, folder: Path) -> Summary:
     """Write the rows of a training set.
 
     Args:
         sources: Accepted batches, first landed first: a repeated row counts for the first.
         contract: Names the inputs and the outcome.
         split: Fraction and salt of the test side.
-        folder: Receives ``rows.parquet`` (``row_id``, ``batch``, ``side``, ``target`` as 0 or 1, then
-            the features) and ``inputs.parquet`` (``row_id`` and the contract's columns), both in
-            the order of the content's hash.
+        folder: Receives ``rows.parquet`` (``row_id``, ``batch``, ``side``, ``target`` as 0 or 1,
+            then the features) and ``inputs.parquet`` (``row_id`` and the contract's columns), both
+            in the order of the content's hash.
 
     Returns:
         The counts.
 
     Raises:
-        ValueError: If a batch's features do not have the columns of the first batch.
+        ValueError: If there is no batch, if a batch's features do not have the columns of the first
+            batch, or if a feature has the name of a column of the training set.
     """
     import duckdb
+
+    if not sources:
+        raise ValueError("a training set needs at least one batch")
 
     inputs = [column.name for column in contract.columns]
     database = duckdb.connect()
@@ -90,7 +93,8 @@ def assemble(
         """
     parameters: list[Any] = []
     for order, source in enumerate(sources):
-        parameters += [order, source.key, split.salt, str(source.features), str(source.validated)]
+        files = (literal(source.features), literal(source.validated))
+        parameters += [order, source.key, split.salt, *files]
     every_row = " union all ".join([batch] * len(sources))
     database.execute(f"create table every_row as {every_row}", parameters)
     database.execute(
@@ -109,14 +113,16 @@ def assemble(
         [split.test_fraction, str(contract.target.positive), contract.duplicates == "keep"],
     )
     columns = [f'"f:{name}" as "{name}"' for name in features]
-    order = "order by input_hash, target, row_id"
-    for name, selected in (
+    for name, content in (
         (ROWS, ", ".join([*KEYS, *columns])),
         (INPUTS, ", ".join(["row_id", *(f'"i:{name}" as "{name}"' for name in inputs)])),
     ):
         path = str(folder / name).replace("'", "''")
         database.execute(
-            f"copy (select {selected} from rows {order}) to '{path}' (format parquet, compression zstd)"
+            f"""
+            copy (select {content} from rows order by input_hash, target, row_id)
+            to '{path}' (format parquet, compression zstd)
+            """
         )
     counts = database.execute(
         """
@@ -133,22 +139,35 @@ def assemble(
         f"""
         select count(*) from (
             select 1 from read_parquet(?) r join read_parquet(?) i using (row_id)
-            group by {grouped} having count(distinct side) > 1
+            group by {grouped} having count(distinct r.side) > 1
         )
         """,
-        [str(folder / ROWS), str(folder / INPUTS)],
+        [literal(folder / ROWS), literal(folder / INPUTS)],
     ).fetchone()
     assert straddling is not None
-    return Summary(*counts, straddling[0], features)
+    train, test, train_positives, test_positives, repeated = counts
+    return Summary(train, test, train_positives, test_positives, repeated, straddling[0], features)
 
+
+def literal(path: Path) -> str:
+    """A path as DuckDB's readers take it: brackets and stars in it stand for themselves."""
+    return glob.escape(str(path))
 
 
 def _common_features(database: duckdb.DuckDBPyConnection, sources: list[Source]) -> list[str]:
     common: list[str] = []
     for source in sources:
         query = "select column_name from (describe select * from read_parquet(?))"
-        names = [name for (name,) in database.execute(query, [str(source.features)]).fetchall()]
+        names = [name for (name,) in database.execute(query, [literal(source.features)]).fetchall()]
+        if "row_id" not in names:
+            raise ValueError(f"batch {source.key}: its features have no row_id")
         names.remove("row_id")
+        taken = sorted({name.lower() for name in names} & set(KEYS))
+        if taken:
+            raise ValueError(
+                f"batch {source.key}: a feature cannot be called {', '.join(taken)}: "
+                "the training set has a column of that name"
+            )
         common = common or names
         if names != common:
             raise ValueError(f"batch {source.key}: its features are {names}, not {common}")

@@ -1,7 +1,7 @@
 """Validation: rows that keep the contract go on, the others are kept with the reasons.
 
-pandera judges, lazily, so that every failure of a row is known at once. Rows are read in chunks:
-memory does not grow with the batch.
+pandera judges, lazily, so that every failure of a row is known at once. Rows are read in chunks: of
+the batch as a whole only a fingerprint of 16 bytes a row is kept, to find duplicates.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract import Column, Contract
 from mlops_assets.lib.reading import MALFORMED, ROW
+from mlops_assets.lib.reading import REASONS as REASONS
+from serving.values import InvalidValueError, convert
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,7 +25,6 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 200_000
 # Ways of writing "nothing here" that spreadsheets and statistics packages use.
 ABSENT = ["", "NA", "N/A", "na", "n/a", "NaN", "nan", "null", "NULL", "None", "?", "-"]
-REASONS = "_reasons"
 
 
 @dataclass
@@ -92,7 +95,7 @@ def validate(
     columns = contract.every_column
     with _Parquet(valid) as good, _Parquet(quarantine) as bad:
         chunks = pq.ParquetFile(raw).iter_batches(batch_size=CHUNK_ROWS)
-        for chunk in (*chunks, pq.read_schema(raw).empty_table()):
+        for chunk in chain(chunks, [pq.read_schema(raw).empty_table()]):
             text = pl.DataFrame(pl.from_arrow(chunk))
             typed = text.select(ROW, *(_typed(column, delimiter) for column in columns))
             reasons = _broken(contract, text, typed)
@@ -125,13 +128,19 @@ def _kind(reason: str) -> str:
     return "malformed line" if reason.startswith("line ") else reason.split(":")[0]
 
 
+def _absent(column: Column) -> list[str]:
+    """The texts that are read as absent. A value that the contract allows is none of them."""
+    allowed = {str(value) for value in column.allowed or ()}
+    missing = [str(value) for value in column.missing_values]
+    return [text for text in ABSENT if text not in allowed] + missing
+
+
 def _typed(column: Column, delimiter: str) -> pl.Expr:
     """Text to the contract's type; what cannot be read becomes null and is found later."""
     import polars as pl
 
     text = pl.col(column.name).str.strip_chars()
-    missing = ABSENT + [str(value) for value in column.missing_values]
-    text = pl.when(text.is_in(missing)).then(None).otherwise(text)
+    text = pl.when(text.is_in(_absent(column))).then(None).otherwise(text)
     if column.duckdb_type in ("BIGINT", "DOUBLE"):
         if delimiter != ",":
             text = text.str.replace(r"^([+-]?\d+),(\d+)$", "$1.$2")
@@ -140,9 +149,12 @@ def _typed(column: Column, delimiter: str) -> pl.Expr:
         numeric_missing = [float(v) for v in column.missing_values if isinstance(v, int | float)]
         number = pl.when(number.is_in(numeric_missing)).then(None).otherwise(number)
         if column.duckdb_type == "DOUBLE":
-            return number.alias(column.name)
+            # -0.0 equals 0.0 and must be the same bytes: rows are told apart by their hash.
+            return pl.when(number == 0).then(0.0).otherwise(number).alias(column.name)
         whole = pl.when(number == number.round()).then(number).otherwise(None)
-        return whole.cast(pl.Int64, strict=False).alias(column.name)
+        # Not through a float where it can be helped: above 2^53 that is another number.
+        exact = pl.when(whole.is_not_null()).then(text.cast(pl.Int64, strict=False))
+        return pl.coalesce(exact, whole.cast(pl.Int64, strict=False)).alias(column.name)
     if column.duckdb_type == "BOOLEAN":
         lower = text.str.to_lowercase()
         return (
@@ -154,8 +166,22 @@ def _typed(column: Column, delimiter: str) -> pl.Expr:
             .alias(column.name)
         )
     if column.duckdb_type == "TIMESTAMP":
-        return text.str.to_datetime(strict=False, time_unit="us").alias(column.name)
+        return text.map_batches(_times, return_dtype=pl.Datetime("us")).alias(column.name)
     return text.alias(column.name)
+
+
+def _times(texts: pl.Series) -> pl.Series:
+    """ISO 8601 to UTC by the reader of the serving app: a format is never guessed from the data."""
+    import polars as pl
+
+    def read(text: str) -> datetime | None:
+        try:
+            return datetime.fromisoformat(convert("timestamp", text))
+        except InvalidValueError:
+            return None
+
+    times = [None if text is None else read(text) for text in texts]
+    return pl.Series(texts.name, times, pl.Datetime("us"))
 
 
 def _broken(contract: Contract, text: pl.DataFrame, typed: pl.DataFrame) -> list[list[str]]:
@@ -167,9 +193,9 @@ def _broken(contract: Contract, text: pl.DataFrame, typed: pl.DataFrame) -> list
     malformed = text[MALFORMED].is_not_null()
     for column in contract.every_column:
         landed = text[column.name].str.strip_chars()
-        missing = ABSENT + [str(value) for value in column.missing_values]
         numeric_missing = {float(v) for v in column.missing_values if isinstance(v, int | float)}
-        unread = typed[column.name].is_null() & landed.is_not_null() & ~landed.is_in(missing)
+        unread = typed[column.name].is_null() & landed.is_not_null()
+        unread &= ~landed.is_in(_absent(column))
         for index in unread.arg_true().to_list():
             value = landed[index]
             if numeric_missing and _number(value) in numeric_missing:
@@ -200,11 +226,15 @@ def _failure_cases(contract: Contract, typed: pl.DataFrame) -> list[tuple[str, i
     import pandera.polars as pa
     from pandera.errors import SchemaErrors
 
-    schema = pa.DataFrameSchema({c.name: pa.Column(None, _checks(c), nullable=c.nullable) for c in contract.every_column})
+    schema = pa.DataFrameSchema(
+        {c.name: pa.Column(None, _checks(c), nullable=c.nullable) for c in contract.every_column}
+    )
     try:
         schema.validate(typed, lazy=True)
     except SchemaErrors as errors:
-        cases = errors.failure_cases.filter(errors.failure_cases["index"].is_not_null())
+        cases = errors.failure_cases
+        if cases["index"].null_count():
+            raise  # a failure of no row is a mistake of ours, and no row may pass on it
         return [
             (name, index, None if check == "not_nullable" else typed[name][index])
             for name, index, check in cases.select("column", "index", "check").iter_rows()

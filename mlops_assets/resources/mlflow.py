@@ -113,9 +113,8 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
         try:
             yield tracked
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt | SystemExit) or isinstance(
-                error, dg.DagsterExecutionInterruptedError
-            )
+            killed = (KeyboardInterrupt, SystemExit, dg.DagsterExecutionInterruptedError)
+            interrupted = isinstance(error, killed)
             mlflow.end_run(status="KILLED" if interrupted else "FAILED")
             raise
         mlflow.end_run(status="FINISHED")
@@ -128,7 +127,9 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
         """Where a person sees a registered version."""
         return f"{self.ui}/#/models/{name}/versions/{version}"
 
-    def register(self, name: str, bundle: Path, digest: str, run_id: str, card: str, tags: Mapping[str, str]) -> str:
+    def register(
+        self, name: str, bundle: Path, digest: str, run_id: str, card: str, tags: Mapping[str, str]
+    ) -> str:
         """Register a bundle as a version, once a digest, and give it the alias ``challenger``.
 
         Args:

@@ -54,8 +54,8 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
         key=asked.asset,
         deps=[asset_key(spec, training_set.STAGE)],
         check_specs=asked.specs(),
-        description=f"Nested cross-validation of {title}: searched by Optuna, calibrated, converted "
-        "to ONNX and logged to MLflow.",
+        description=f"Nested cross-validation of {title}: searched by Optuna, calibrated, "
+        "converted to ONNX and logged to MLflow.",
         **common(spec, STAGE, "scikitlearn", "mlflow", "onnx"),
     )
     def candidate(
@@ -146,7 +146,9 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
 
 def score_table(scores: Mapping[str, Interval]) -> str:
     """Metrics with their intervals as a Markdown table."""
-    lines = [f"| {name} | {s.value:.3f} | {s.low:.3f} to {s.high:.3f} |" for name, s in scores.items()]
+    lines = [
+        f"| {name} | {s.value:.3f} | {s.low:.3f} to {s.high:.3f} |" for name, s in scores.items()
+    ]
     return "\n".join(["| metric | value | 95 % interval |", "| --- | --- | --- |", *lines])
 
 

@@ -92,7 +92,9 @@ class Checks:
         self, context: dg.AssetExecutionContext, names: Iterable[str], subject: str, why: str
     ) -> list[dg.AssetCheckResult]:
         """Failures of the checks that could not be asked."""
-        return [self.result(context, name, False, subject, f"not looked at: {why}") for name in names]
+        return [
+            self.result(context, name, False, subject, f"not looked at: {why}") for name in names
+        ]
 
 
 def asset_key(spec: UseCase, *path: str) -> dg.AssetKey:

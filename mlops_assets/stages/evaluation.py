@@ -1,4 +1,4 @@
-"""``evaluation``: the contest by out-of-fold score, and one look at the test rows for its winner."""
+"""``evaluation``: the contest by out-of-fold score, and one look at the winner's test rows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -68,8 +68,8 @@ def build(spec: UseCase) -> dg.Definitions:
             *(asset_key(spec, candidates.STAGE, name) for name in spec.training.candidates),
         ],
         check_specs=asked.specs(),
-        description="Compares the candidates out of fold, then looks once at the test rows, through "
-        "the ONNX model of the winner.",
+        description="Compares the candidates out of fold, then looks once at the test rows, "
+        "through the ONNX model of the winner.",
         **common(spec, STAGE, "onnx"),
     )
     def evaluation(

@@ -80,7 +80,10 @@ def _newest(
         )
         for record in records:
             evaluation = record.evaluation
-            if evaluation is None or SUBJECT not in evaluation.metadata:
+            # A check that raised or is at work has only been planned: it is about no subject.
+            if not isinstance(evaluation, dg.AssetCheckEvaluation):
+                continue
+            if SUBJECT not in evaluation.metadata:
                 continue
             subject = str(evaluation.metadata[SUBJECT].value)
             if subject in subjects and subject not in found:
@@ -100,7 +103,9 @@ def _newest(
 def gating(checks: Checks, subject: str) -> list[tuple[dg.AssetCheckKey, str]]:
     """The checks of an asset that a version needs, about one subject."""
     return [
-        (dg.AssetCheckKey(checks.asset, check.name), subject) for check in checks.checks if check.gate
+        (dg.AssetCheckKey(checks.asset, check.name), subject)
+        for check in checks.checks
+        if check.gate
     ]
 
 
@@ -109,8 +114,8 @@ class Batch:
     """How far a batch has come.
 
     Attributes:
-        state: ``accepted`` when every check has passed for the current contract and SQL; ``refused``
-            when one has failed; ``outstanding`` when something has not been asked yet.
+        state: ``accepted`` when every check has passed for the current contract and SQL;
+            ``refused`` when one has failed; ``outstanding`` when one has not been asked yet.
         pointers: Current object by stage, as far as it goes.
         findings: What the checks said.
     """

@@ -5,7 +5,7 @@ order, and Dagster emits an asset whose check has failed.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -25,7 +25,7 @@ BatchChecks = Callable[[dict[str, str]], Wanted]
 
 def checks(spec: UseCase) -> Checks:
     """The gate itself; the subject is the bundle's digest."""
-    question = "Every check that the version needs has passed, for exactly the digests it is made of."
+    question = "Every check the version needs has passed, for exactly the digests it is made of."
     return Checks(asset_key(spec, STAGE), (Check("gate", question, blocking=True),))
 
 
@@ -84,10 +84,10 @@ def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
                 for f in found
                 if f.status != "passed"
             ]
-        decision = "rejected" if reasons else "approved"
+        decision: Literal["approved", "rejected"] = "rejected" if reasons else "approved"
         entry = last_decision(ledger.verify(), digest)
         settled = entry is not None and (
-            entry["decision"] == decision and entry.get("reasons") == reasons
+            (entry["decision"] == decision and entry.get("reasons") == reasons)
             # A version that already serves needs no second approval.
             or (entry["decision"] == "promoted" and not reasons)
         )
@@ -127,5 +127,7 @@ def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
 
 def _table(found: list[Finding]) -> str:
     lines = ["| asset | check | subject | result |", "| --- | --- | --- | --- |"]
-    lines += [f"| {f.asset} | {f.check} | `{f.subject[:12]}` | {f.status}: {f.said} |" for f in found]
+    lines += [
+        f"| {f.asset} | {f.check} | `{f.subject[:12]}` | {f.status}: {f.said} |" for f in found
+    ]
     return "\n".join(lines)

@@ -47,7 +47,6 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
             raise dg.Failure(f"no batch {context.partition_key} has landed for {spec.name}")
         path = Path(receipt.path)
         where = {"file": dg.MetadataValue.path(receipt.path)}
-        landed = {"name": receipt.name, "bytes": receipt.size, "landed at": receipt.landed_at}
 
         partial_key = f"{spec.name}/raw/{short(receipt.digest)}.parquet"
         try:
@@ -79,13 +78,17 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
                 data_version=dg.DataVersion(digest),
                 metadata={
                     "dagster/row_count": rows,
-                    "dagster/column_schema": column_schema((c, "text", "") for c in dialect.columns),
+                    "dagster/column_schema": column_schema(
+                        (c, "text", "") for c in dialect.columns
+                    ),
                     "dagster/uri": str(store.path(partial_key)),
                     "encoding": dialect.encoding,
                     "delimiter": dialect.delimiter,
                     "digest": digest,
                     **where,
-                    **landed,
+                    "name": receipt.name,
+                    "bytes": receipt.size,
+                    "landed at": receipt.landed_at,
                 },
             )
         said = f"{receipt.name}: {rows} rows, {len(dialect.columns)} columns, {dialect.encoding}"

@@ -85,7 +85,10 @@ def build(spec: UseCase) -> dg.Definitions:
             training_set=rows,
             candidate=files,
             lineage=lineage,
-            provenance={"dagster_run_id": context.run.run_id, "mlflow_run_id": entry["mlflow"]["run"]},
+            provenance={
+                "dagster_run_id": context.run.run_id,
+                "mlflow_run_id": entry["mlflow"]["run"],
+            },
         )
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / "bundle"
@@ -118,9 +121,7 @@ def build(spec: UseCase) -> dg.Definitions:
         yield asked.result(context, "signature", *_signature(path, digest))
         gap, count = _parity(files, rows, source["features"])
         said = f"largest difference {gap:.1e} over {count} rows"
-        yield asked.result(
-            context, "onnx_parity", gap <= PARITY, digest, said, {"difference": gap}
-        )
+        yield asked.result(context, "onnx_parity", gap <= PARITY, digest, said, {"difference": gap})
         trial = try_bundle(path, digest, spec.name, columns)
         budget = spec.gate.latency_budget_seconds
         said = trial.problem or (

@@ -118,7 +118,9 @@ def _smoke_test(
 
     columns = [column.name for column in spec.contract.columns]
     golden = store.path(role["bundle"]) / "golden.parquet"
-    row = pl.read_parquet(golden, columns=[*columns, "expected_probability"], n_rows=1).to_dicts()[0]
+    row = pl.read_parquet(golden, columns=[*columns, "expected_probability"], n_rows=1).to_dicts()[
+        0
+    ]
     expected = row.pop("expected_probability")
     answer = target.predict(row)
     if answer["version"] != role["version"] or answer["digest"] != role["digest"]:

@@ -40,7 +40,7 @@ def checks(spec: UseCase) -> Checks:
 
 
 def wanted_digest(spec: UseCase, model: FeatureModel, accepted: Sequence[Batch]) -> str:
-    """What a retrain works from: the accepted batches, the SQL and the training part of the spec."""
+    """What a retrain works from: accepted batches, the SQL and the training part of the spec."""
     lineage = sorted(batch.pointers[features.STAGE]["digest"] for batch in accepted)
     return digest_of([lineage, model.code_version, spec.contract.digest, spec.training_digest])
 
@@ -112,7 +112,10 @@ def build(
                         ("batch", "VARCHAR", "Partition key."),
                         ("side", "VARCHAR", "train or test."),
                         ("target", "TINYINT", "1 for the positive class."),
-                        *((name, "FLOAT", model.columns.get(name, "")) for name in summary.features),
+                        *(
+                            (name, "FLOAT", model.columns.get(name, ""))
+                            for name in summary.features
+                        ),
                     ]
                 ),
                 "dagster/uri": str(store.path(folder(spec.name, digest))),

@@ -1,4 +1,4 @@
-"""``validated``: the rows that keep the contract; the others go to quarantine with their reasons."""
+"""``validated``: the rows that keep the contract; the others go to quarantine with reasons."""
 
 from collections.abc import Iterator
 
@@ -113,7 +113,8 @@ def judge(spec: UseCase, found: Validation) -> list[Answer]:
         (
             "target_distribution",
             found.valid > 0 and low <= found.positive_rate <= high,
-            f"{found.positives} of {found.valid} valid rows ({found.positive_rate:.1%}) are positive",
+            f"{found.positives} of {found.valid} valid rows ({found.positive_rate:.1%}) "
+            "are positive",
         ),
         ("quality", found.quality >= quality.score, f"quality score {found.quality:g} of 100"),
         ("warnings", not warnings, "; ".join(warnings) or "nothing to warn about"),
@@ -131,8 +132,8 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         check_specs=asked.specs(),
         output_required=False,
         code_version=short(spec.contract.digest),
-        description=f"Rows of {spec.name} that keep version {spec.contract.version} of its contract. "
-        "The others are kept in quarantine, as they landed, with every reason.",
+        description=f"Rows of {spec.name} that keep version {spec.contract.version} of its "
+        "contract. The others are kept in quarantine, as they landed, with every reason.",
         **common(spec, STAGE, "polars", "parquet"),
     )
     def validated(

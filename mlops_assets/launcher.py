@@ -1,0 +1,67 @@
+"""A run launcher for one machine that notices when a run's process is gone.
+
+Dagster's own launcher cannot tell: after a kill or a power cut its runs stay "started" for ever,
+and whatever waits for them waits as long. With run monitoring on, this one has them failed within
+seconds of the next start.
+"""
+
+from datetime import UTC, datetime
+
+import psutil
+from dagster import DagsterEventType, DagsterRun
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+
+# On a run whose process vanished: it got no answer, and that was not its own doing.
+DIED_TAG = "mlops/worker_died"
+# A process starts before it reports so; clocks differ by a little.
+TOLERANCE_SECONDS = 5.0
+
+
+class LocalRunLauncher(DefaultRunLauncher):
+    """The default launcher with a health check."""
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Look for the process that said it had started for the run.
+
+        A process number may have been given to somebody else since: a process that is younger than
+        the report is not the run's.
+        """
+        reported = self._reported(run.run_id)
+        if reported is None:
+            return CheckRunHealthResult(WorkerStatus.UNKNOWN, "no process has reported a start")
+        pid, moment = reported
+        if _alive(pid, moment):
+            return CheckRunHealthResult(WorkerStatus.RUNNING, run_worker_id=str(pid))
+        current = self._instance.get_run_by_id(run.run_id)
+        if current is None or current.is_finished:
+            return CheckRunHealthResult(WorkerStatus.SUCCESS)
+        self._instance.add_run_tags(run.run_id, {DIED_TAG: "true"})
+        at = datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+        return CheckRunHealthResult(
+            WorkerStatus.FAILED, f"process {pid}, started {at}, is gone", run_worker_id=str(pid)
+        )
+
+    def _reported(self, run_id: str) -> tuple[int, float] | None:
+        for entry in self._instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
+            event = entry.dagster_event
+            if event is None or not event.is_engine_event:
+                continue
+            pid = event.engine_event_data.metadata.get("pid")
+            if pid is not None:
+                return int(str(pid.value)), entry.timestamp
+        return None
+
+
+def _alive(pid: int, reported: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and process.create_time() <= reported + TOLERANCE_SECONDS
+        )
+    except psutil.NoSuchProcess:
+        return False

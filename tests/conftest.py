@@ -1,0 +1,23 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.platform import DATA, Platform, platform
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Platform]:
+    """A platform on which nothing has happened."""
+    with platform(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Cleveland landed, ingested, trained on and approved. Tests that share it change nothing."""
+    with platform(tmp_path_factory.mktemp("trained")) as made:
+        key = made.land(DATA / "heart_cleveland.csv")
+        assert made.ingest(key).success
+        assert made.run("retrain").success
+        yield made

@@ -1,0 +1,125 @@
+"""The real platform on a folder of its own: storage, dbt, MLflow on SQLite, ephemeral Dagster."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from mlops_assets.lib.batches import Batches
+from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.storage import Storage
+from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
+
+DATA = Path(__file__).parents[1] / "mlops_assets" / "data"
+HEART = "heart_disease"
+
+
+class Platform:
+    """One use case on a folder of its own."""
+
+    def __init__(
+        self, home: Path, instance: dg.DagsterInstance, definitions: dg.Definitions, url: str
+    ) -> None:
+        self.home = home
+        self.instance = instance
+        self.spec: UseCase = load_spec(HEART)
+        self.store = Storage(home / "storage")
+        self.batches = Batches(self.store, HEART)
+        self.ledger = Ledger(self.store, HEART)
+        self.mlflow = MlflowTracking(
+            tracking_uri=f"sqlite:///{home / 'mlflow' / 'mlflow.db'}", ui="http://127.0.0.1:1"
+        )
+        self.target = LocalTarget(url=url, environment="dev")
+        self.resources = {
+            "storage": StorageRoot(root=str(home / "storage")),
+            "mlflow": self.mlflow,
+            "target": self.target,
+        }
+        self.definitions = dg.Definitions(
+            assets=definitions.assets,
+            jobs=definitions.jobs,
+            sensors=definitions.sensors,
+            executor=definitions.executor,
+            resources={**(definitions.resources or {}), **self.resources},
+        )
+
+    def land(self, content: Path | str | bytes, name: str | None = None) -> str:
+        """Land a file and give the key of its batch."""
+        if isinstance(content, Path):
+            self.batches.land(content, name)
+        else:
+            file = self.home / "incoming" / (name or "batch.csv")
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(content if isinstance(content, bytes) else content.encode())
+            self.batches.land(file)
+        before = set(self.batches.keys())
+        self.batches.look(time.time() + 10)
+        new = set(self.batches.keys()) - before
+        key = new.pop() if new else self.batches.receipts()[-1].key
+        self.instance.add_dynamic_partitions(f"{HEART}_batches", [key])
+        return key
+
+    def run(self, verb: str, **options: Any) -> dg.ExecuteInProcessResult:
+        """Run a job of the use case: ingest, retrain or deploy."""
+        job = self.definitions.resolve_job_def(f"{HEART}_{verb}")
+        return job.execute_in_process(instance=self.instance, raise_on_error=False, **options)
+
+    def ingest(self, key: str) -> dg.ExecuteInProcessResult:
+        return self.run("ingest", partition_key=key)
+
+    def materialize(self, *path: str, **options: Any) -> dg.ExecuteInProcessResult:
+        """Materialise one asset alone, as the button in the UI does."""
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            instance=self.instance,
+            raise_on_error=False,
+            asset_selection=[dg.AssetKey([HEART, *path])],
+            **options,
+        )
+
+    def tick(self, sensor: str) -> dg.SensorResult:
+        """Evaluate a sensor once and add the partitions that it asks for."""
+        definition = self.definitions.resolve_sensor_def(f"{HEART}_{sensor}")
+        with dg.build_sensor_context(
+            instance=self.instance, definitions=self.definitions, resources=self.resources
+        ) as context:
+            result = definition(context)
+        assert isinstance(result, dg.SensorResult)
+        for request in result.dynamic_partitions_requests or []:
+            self.instance.add_dynamic_partitions(
+                request.partitions_def_name, list(request.partition_keys)
+            )
+        return result
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
+    """By ``asset/check``: whether it passed, and what it said."""
+    return {
+        f"{e.asset_key.path[-1]}/{e.check_name}": (e.passed, e.description or "")
+        for e in result.get_asset_check_evaluations()
+    }
+
+
+@contextmanager
+def platform(home: Path, url: str = "http://127.0.0.1:9") -> Iterator[Platform]:
+    """A platform on a new instance.
+
+    Args:
+        home: An empty folder.
+        url: Of the serving app; nothing listens at the default.
+    """
+    from mlops_assets.definitions import defs
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Platform(home, instance, defs(), url)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The environment of a process that works on a folder."""
+    return {**os.environ, "MLOPS_HOME": str(home)}

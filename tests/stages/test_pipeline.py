@@ -1,0 +1,128 @@
+"""The whole graph on the real Cleveland data."""
+
+import dagster as dg
+import pytest
+
+from mlops_assets.lib import current
+from mlops_assets.stages.checks import SUBJECT
+from serving.manifest import verify
+from tests.platform import DATA, HEART, Platform, checks, platform
+
+
+def test_every_asset_is_made_with_rows_schema_and_links(trained: Platform) -> None:
+    keys = {
+        ("raw",): 303,
+        ("validated",): 303,
+        ("features",): 303,
+        ("training_set",): 303,
+        ("candidates", "logistic_regression"): None,
+        ("candidates", "xgboost"): None,
+        ("evaluation",): None,
+        ("registered_version",): None,
+        ("promotion",): None,
+    }
+    for path, rows in keys.items():
+        event = trained.instance.get_latest_materialization_event(dg.AssetKey([HEART, *path]))
+        assert event is not None, path
+        assert event.asset_materialization is not None
+        metadata = event.asset_materialization.metadata
+        assert (event.asset_materialization.tags or {})["dagster/data_version"]
+        if rows is not None:
+            assert metadata["dagster/row_count"].value == rows
+            schema = metadata["dagster/column_schema"].value
+            assert isinstance(schema, dg.TableSchema)
+            assert len(schema.columns) >= 14
+
+
+def test_the_version_is_approved_by_results_about_its_own_digests(trained: Platform) -> None:
+    (entry,) = trained.ledger.verify()
+    version = current.read(trained.store, HEART, "registered_version")
+    assert version is not None
+    manifest = verify(trained.store.path(version["bundle"]), version["digest"])
+    assert entry["decision"] == "approved"
+    assert entry["bundle"] == version["digest"]
+    subjects = {check["subject"] for check in entry["checks"]}
+    (batch,) = manifest["lineage"]["batches"]
+    assert subjects == {
+        batch["receipt"],
+        batch["validated"],
+        batch["features"],
+        manifest["lineage"]["training_set"],
+        manifest["lineage"]["candidate"],
+        manifest["lineage"]["evaluation"],
+        version["digest"],
+    }
+    assert {check["status"] for check in entry["checks"]} == {"passed"}
+
+
+def test_the_winner_reaches_what_is_published_for_these_data(trained: Platform) -> None:
+    evaluation = current.read(trained.store, HEART, "evaluation")
+    assert evaluation is not None
+    assert 0.85 <= evaluation["out_of_fold"]["roc_auc"]["value"] <= 0.95
+    assert 0.78 <= evaluation["out_of_fold"]["accuracy"]["value"] <= 0.90
+
+
+def test_mlflow_has_one_finished_run_a_candidate_and_a_challenger(trained: Platform) -> None:
+    client = trained.mlflow.client()
+    experiment = client.get_experiment_by_name(HEART)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["algorithm"] for run in runs} == {"logistic_regression", "xgboost"}
+    assert len(runs) == 2
+    for run in runs:
+        assert run.data.tags["dagster_run_id"]
+        assert 0.5 < run.data.metrics["oof_roc_auc_low"] < run.data.metrics["oof_roc_auc"]
+    version = client.get_model_version_by_alias(HEART, "challenger")
+    made = current.read(trained.store, HEART, "registered_version")
+    assert made is not None
+    assert version.tags["bundle"] == made["digest"]
+    assert trained.mlflow.champion(HEART) is None
+
+
+def test_no_pickle_is_written_anywhere(trained: Platform) -> None:
+    suffixes = {path.suffix for path in trained.home.rglob("*") if path.is_file()}
+    assert not suffixes & {".pkl", ".pickle", ".joblib", ".skops"}
+
+
+@pytest.fixture(scope="module")
+def again(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Platform:
+    with platform(tmp_path_factory.mktemp("again")) as made:
+        key = made.land(DATA / "heart_cleveland.csv")
+        assert made.ingest(key).success
+        assert made.run("retrain").success
+        return made
+
+
+def test_a_second_run_from_scratch_gives_the_same_bundle(
+    trained: Platform, again: Platform
+) -> None:
+    first, second = (current.read(p.store, HEART, "registered_version") for p in (trained, again))
+    assert first is not None
+    assert second is not None
+    assert first["digest"] == second["digest"]
+
+
+def test_every_result_names_its_subject_and_its_run(trained: Platform) -> None:
+    for key in trained.definitions.resolve_asset_graph().asset_check_keys:
+        if key.asset_key.path[-1] == "rollout":
+            continue
+        records = trained.instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
+        assert records, key
+        for record in records:
+            evaluation = record.evaluation
+            assert evaluation is not None
+            assert len(str(evaluation.metadata[SUBJECT].value)) == 64
+            assert evaluation.metadata["run"].value == record.run_id
+
+
+def test_ingesting_again_changes_nothing(fresh: Platform) -> None:
+    key = fresh.land(DATA / "heart_cleveland.csv")
+    first = checks(fresh.ingest(key))
+    pointers = {
+        stage: fresh.batches.pointer(key, stage) for stage in ("raw", "validated", "features")
+    }
+    assert checks(fresh.ingest(key)) == first
+    assert pointers == {stage: fresh.batches.pointer(key, stage) for stage in pointers}

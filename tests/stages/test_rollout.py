@@ -1,0 +1,106 @@
+"""Making a version serve: with the real serving app, and without one."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.lib import desired_state
+from mlops_assets.lib.sandbox import free_port
+from tests.platform import HEART, Platform, checks, platform
+
+PATIENT = {
+    "age": 63, "sex": 1, "cp": 3, "trestbps": 145, "chol": 233, "fbs": 1, "restecg": 0,
+    "thalach": 150, "exang": 0, "oldpeak": 2.3, "slope": 0, "ca": 0, "thal": 1,
+}  # fmt: skip
+
+
+@pytest.fixture
+def approved(trained: Platform, tmp_path: Path) -> Iterator[Platform]:
+    """An approved version; the serving app of its storage may be started with ``serve``."""
+    for folder in ("storage", "mlflow"):
+        shutil.copytree(trained.home / folder, tmp_path / folder)
+    with platform(tmp_path, f"http://127.0.0.1:{free_port()}") as made:
+        made.spec.rollout.__dict__["timeout_seconds"] = 2.0
+        yield made
+
+
+@pytest.fixture
+def serve(approved: Platform) -> Iterator[None]:
+    target = approved.target
+    command = [sys.executable, "-m", "serving", "--use-case", HEART]
+    command += ["--port", target.url.rsplit(":", 1)[1]]
+    command += ["--storage-root", str(approved.home / "storage"), "--environment", "dev"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while target.model() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield
+    process.terminate()
+    assert process.wait(15) == 0
+
+
+def decisions(made: Platform) -> list[str]:
+    return [entry["decision"] for entry in made.ledger.verify()]
+
+
+@pytest.mark.usefixtures("serve")
+def test_the_approved_version_answers_and_is_crowned(approved: Platform) -> None:
+    result = approved.run("deploy")
+    assert result.success
+    assert checks(result)["rollout/smoke_test"][0]
+    assert decisions(approved) == ["approved", "promoted"]
+    entry = approved.ledger.entries()[-1]
+    role = desired_state.read(approved.store, HEART, "dev")["champion"]
+    assert role["digest"] == entry["bundle"]
+    assert approved.mlflow.champion(HEART) == entry["version"]
+    answer = approved.target.predict(PATIENT)
+    assert answer["version"] == entry["version"]
+    assert answer["use_case"] == HEART
+    assert 0 < answer["probability"] < 1
+    assert answer["class"] == int(answer["probability"] >= answer["threshold"])
+    # Once more: it is the same state, and no second decision.
+    assert approved.run("deploy").success
+    assert decisions(approved) == ["approved", "promoted"]
+
+
+@pytest.mark.usefixtures("serve")
+def test_a_rollout_killed_before_the_alias_is_finished_by_the_next(approved: Platform) -> None:
+    entry = approved.ledger.entries()[-1]
+    role = {"version": entry["version"], "bundle": entry["path"], "digest": entry["bundle"]}
+    desired_state.write(approved.store, HEART, "dev", {"champion": {**role, "percent": 100}})
+    assert approved.run("deploy").success
+    assert decisions(approved) == ["approved", "promoted"]
+    assert approved.mlflow.champion(HEART) == entry["version"]
+
+
+def test_without_a_serving_app_the_old_state_comes_back(approved: Platform) -> None:
+    result = approved.run("deploy")
+    assert not result.success
+    passed, said = checks(result)["rollout/smoke_test"]
+    assert not passed
+    assert "no serving app answers" in said
+    assert decisions(approved) == ["approved", "aborted"]
+    assert desired_state.read(approved.store, HEART, "dev") == {}
+    assert approved.mlflow.champion(HEART) is None
+
+
+@pytest.mark.usefixtures("serve")
+def test_a_changed_bundle_is_not_rolled_out(approved: Platform) -> None:
+    entry = approved.ledger.entries()[-1]
+    (approved.store.path(entry["path"]) / "features.sql").write_text("select 1")
+    result = approved.run("deploy")
+    assert not result.success
+    assert "features.sql" in checks(result)["rollout/smoke_test"][1]
+    assert decisions(approved) == ["approved", "aborted"]
+
+
+def test_the_sensor_waits_for_a_serving_app(approved: Platform) -> None:
+    result = approved.tick("rollout")
+    assert not result.run_requests
+    assert "no serving app answers" in str(result.skip_reason)

@@ -1,0 +1,82 @@
+"""The ``mlops`` command, as a person calls it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.platform import DATA, HEART, Platform, environment
+
+MLOPS = Path(sys.executable).parent / "mlops"
+
+
+def mlops(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [MLOPS, *arguments], env=environment(home), capture_output=True, text=True, check=False
+    )
+
+
+def test_land_hands_over_once(tmp_path: Path) -> None:
+    first = mlops(tmp_path, "land", HEART, str(DATA / "heart_cleveland.csv"))
+    assert first.returncode == 0
+    assert "landed as batch heart-cleveland-" in first.stdout
+    landed = [p for p in (tmp_path / "storage" / HEART / "landing").rglob("*") if p.is_file()]
+    assert [p.read_bytes() for p in landed] == [(DATA / "heart_cleveland.csv").read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["land", "nothing", "x.csv"], "no use case 'nothing'; there are: heart_disease"),
+        (["land", HEART, "/does/not/exist.csv"], "there is no file /does/not/exist.csv"),
+        (["status", "nothing"], "no use case 'nothing'"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = mlops(tmp_path, *arguments)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_of_an_empty_folder_has_every_key(tmp_path: Path) -> None:
+    done = mlops(tmp_path, "status", HEART, "--json")
+    assert done.returncode == 0, done.stderr
+    state = json.loads(done.stdout)
+    assert state["batches"] == state["candidates"] == state["versions"] == []
+    assert state["failed_checks"] == []
+    assert {state[name] for name in ("training_set", "champion", "desired")} == {None}
+
+
+def test_status_and_ledger_of_a_trained_platform(trained: Platform) -> None:
+    done = mlops(trained.home, "status", HEART, "--json")
+    assert done.returncode == 0, done.stderr
+    state = json.loads(done.stdout)
+    (batch,) = state["batches"]
+    assert batch["rows"] == 303
+    assert batch["quarantined"] == 0
+    assert batch["quality"] > 99
+    assert batch["drift"] is None
+    assert {c["name"] for c in state["candidates"]} == {"logistic_regression", "xgboost"}
+    assert [v["decision"] for v in state["versions"]] == ["approved"]
+    assert state["champion"] is None
+    assert sum(state["training_set"]["rows"].values()) == 303
+    shown = mlops(trained.home, "ledger", "show", HEART)
+    assert "approved version 1" in shown.stdout
+    verified = mlops(trained.home, "ledger", "verify", HEART)
+    assert "1 entries, the chain holds" in verified.stdout
+    assert mlops(trained.home, "status").stdout.startswith(HEART)
+
+
+def test_clean_removes_only_a_folder_of_its_own(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    mlops(home, "land", HEART, str(DATA / "heart_cleveland.csv"))
+    (home / "thesis.doc").write_text("mine")
+    refused = mlops(home, "clean")
+    assert refused.returncode == 1
+    assert "thesis.doc" in refused.stderr
+    (home / "thesis.doc").unlink()
+    assert mlops(home, "clean").returncode == 0
+    assert not home.exists()
