@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dev test lint lock clean distclean screenshots
+.PHONY: help setup setup-dev demo dev test bench lint lock clean distclean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ dev: setup  ## Dagster alone, on the same instance (the same as `dagster dev`)
 
 test: setup-dev lint  ## Pass every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: setup-dev  ## Measure what docs/figures.md shows
+	@for name in loading cleveland; do $(BIN)/python -m tests.benchmarks.$$name 2>/dev/null || exit 1; done
 
 lint: setup-dev  ## Style and types
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ import yaml
 
 from mlops_assets.lib.contract import Contract
 from mlops_assets.lib.digests import digest_of, file_digest
+from mlops_assets.lib.specs import load_specs
 
 PROJECT_DIR = Path(__file__).parents[2] / "dbt_features"
 # Beside the interpreter: the environment need not be activated.
@@ -97,6 +98,9 @@ def _write_source(use_case: str, contract: Contract) -> None:
 def prepare(use_case: str, contract: Contract) -> Path:
     """Bring the source of a use case and the manifest up to date.
 
+    dbt parses the project as a whole, so the sources of the other use cases are written as well: in
+    a new checkout there is none yet.
+
     Safe to call from several processes at once: one parses, the others wait.
 
     Returns:
@@ -107,7 +111,9 @@ def prepare(use_case: str, contract: Contract) -> Path:
     """
     manifest = PROJECT_DIR / "target" / "manifest.json"
     stamp = PROJECT_DIR / "target" / "prepared.txt"
-    _write_source(use_case, contract)
+    contracts = {name: spec.contract for name, spec in load_specs().items()}
+    for name, agreed in (contracts | {use_case: contract}).items():
+        _write_source(name, agreed)
     if _read(stamp) == _state() and manifest.is_file():
         return manifest
     manifest.parent.mkdir(exist_ok=True)

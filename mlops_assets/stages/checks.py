@@ -79,13 +79,14 @@ class Checks:
         if not passed:
             log = context.log.error if check.gate else context.log.warning
             log(f"{self.asset.to_user_string()} {name}: {said}")
+        about = {"batch": context.partition_key} if context.has_partition_key else {}
         return dg.AssetCheckResult(
             asset_key=self.asset,
             check_name=name,
             passed=passed,
             severity=dg.AssetCheckSeverity.ERROR if check.gate else dg.AssetCheckSeverity.WARN,
             description=said,
-            metadata={SUBJECT: subject, "run": context.run.run_id, **(metadata or {})},
+            metadata={SUBJECT: subject, "run": context.run.run_id, **about, **(metadata or {})},
         )
 
     def unanswered(

@@ -177,11 +177,11 @@ def build(spec: UseCase) -> dg.Definitions:
 
 
 def contest_table(entries: dict[str, dict[str, Any]], best: str) -> str:
-    """The candidates side by side, as Markdown."""
-    metrics = ("roc_auc", "pr_auc", "accuracy", "log_loss", "brier_score", "calibration_error")
-    lines = [f"| candidate | {' | '.join(metrics)} |", "| --- |" + " --- |" * len(metrics)]
-    for name, entry in sorted(entries.items()):
-        scores = [str(Interval(**entry["out_of_fold"][metric])) for metric in metrics]
-        shown = f"**{name}** (wins)" if name == best else name
-        lines.append(f"| {shown} | {' | '.join(scores)} |")
+    """The candidates side by side, as Markdown: a line a metric."""
+    names = sorted(entries, key=lambda name: (name != best, name))
+    titles = [f"**{name}** (wins)" if name == best else name for name in names]
+    lines = [f"| out of fold | {' | '.join(titles)} |", "| --- |" + " --- |" * len(names)]
+    for metric in entries[best]["out_of_fold"]:
+        scores = [str(Interval(**entries[name]["out_of_fold"][metric])) for name in names]
+        lines.append(f"| {metric} | {' | '.join(scores)} |")
     return "\n".join(lines)
