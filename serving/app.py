@@ -1,0 +1,55 @@
+"""Puts the parts together: one app, one use case, one follower."""
+
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from serving.follower import Follower
+from serving.metrics import Metrics
+from serving.middleware import Observe
+from serving.routes import ROW_SCHEMA, build_router
+from serving.settings import Settings
+
+_MOST_WORKERS: Final = 4
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make an app that follows the desired state for as long as it runs.
+
+    Args:
+        settings: What to serve and from where.
+    """
+    metrics = Metrics()
+    follower = Follower(settings, metrics)
+    workers = ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1), "predict")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        follower.start()
+        yield
+        follower.stop()
+        workers.shutdown()
+
+    app = FastAPI(
+        title=f"Predictions for {settings.use_case}",
+        lifespan=lifespan,
+    )
+    app.include_router(build_router(settings, follower, metrics, workers))
+    app.add_middleware(Observe, metrics=metrics)
+
+    def openapi() -> dict[str, Any]:
+        # Made anew each time: the contract comes with the bundle and may change at any swap.
+        served = follower.current
+        version = served.role.version if served else "none"
+        schema = get_openapi(title=app.title, version=version, routes=app.routes)
+        row = served.bundle.contract.json_schema() if served else {"type": "object"}
+        schema["components"]["schemas"][ROW_SCHEMA] = row
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+    return app

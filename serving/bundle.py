@@ -1,0 +1,158 @@
+"""A loaded bundle: verified, replayed, and ready to answer.
+
+There is no half-loaded state. `Bundle.load` either returns something that reproduced every golden
+row on this machine, or raises with the reason.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
+
+from serving import golden
+from serving.contract import Contract, Row, read_contract
+from serving.features import FeatureRunner
+from serving.manifest import MANIFEST, BundleError, verify
+from serving.model import Model
+
+#: Told how many seconds a stage took: `features` or `model`.
+Observer = Callable[[str, float], None]
+
+
+class TargetClass(BaseModel):
+    """One of the two outcomes: its value in the data and its name for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: StrictBool | StrictInt | StrictFloat | StrictStr
+    label: str
+
+
+class Classes(BaseModel):
+    """The two outcomes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    negative: TargetClass
+    positive: TargetClass
+
+
+class Manifest(BaseModel):
+    """What serving reads of `manifest.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    use_case: str
+    features: Annotated[list[str], Field(min_length=1)]
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    classes: Classes
+    lineage: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model with everything it needs to answer; safe to use from several threads.
+
+    Attributes:
+        digest: The digest that names it, 64 hex characters.
+        manifest: Its features, threshold, classes and lineage.
+        contract: What a request may hold.
+        golden_rows: How many golden rows were replayed.
+    """
+
+    digest: str
+    manifest: Manifest
+    contract: Contract
+    golden_rows: int
+    _features: FeatureRunner
+    _model: Model
+
+    @classmethod
+    def load(cls, folder: Path, digest: str, use_case: str) -> "Bundle":
+        """Verify, load and replay a bundle. Takes tens of milliseconds; not for an event loop.
+
+        Args:
+            folder: The bundle's folder.
+            digest: The digest it must have.
+            use_case: The use case it must be for.
+
+        Raises:
+            BundleError: It is not what the digest names, is for another use case, or does not
+                reproduce its golden rows.
+        """
+        manifest = _manifest(verify(folder, digest), folder / MANIFEST)
+        contract_path = folder / "contract.json"
+        contract = read_contract(contract_path.read_bytes(), str(contract_path))
+        for file, found in ((MANIFEST, manifest.use_case), ("contract.json", contract.use_case)):
+            if found != use_case:
+                where = f"{folder / file}: use case"
+                raise BundleError(f"{where}: expected {use_case!r}, found {found!r}")
+        features = FeatureRunner(
+            _text(folder / "features.sql"), contract.duckdb_types, manifest.features
+        )
+        model = Model(folder / "model.onnx", manifest.features)
+        rows = golden.replay(
+            folder / "golden.parquet", contract, manifest.features, features, model
+        )
+        return cls(digest, manifest, contract, rows, features, model)
+
+    def predict(
+        self, rows: Sequence[Row], observe: Observer = lambda stage, seconds: None
+    ) -> NDArray[np.float64]:
+        """Return the probability of the positive class for each row.
+
+        Args:
+            rows: Rows that `contract.validate_row` returned, at least one.
+            observe: Told how long each stage took.
+
+        Returns:
+            float64 `[n]` in the order of the rows, each from 0 to 1.
+
+        Raises:
+            FeatureError: The feature SQL cannot compute a row.
+        """
+        start = perf_counter()
+        features = self._features.run(rows)
+        computed = perf_counter()
+        probabilities = self._model.probabilities(features)
+        observe("features", computed - start)
+        observe("model", perf_counter() - computed)
+        return probabilities
+
+    def classify(self, probability: float) -> TargetClass:
+        """Return the class of a probability: positive from the threshold upwards."""
+        classes = self.manifest.classes
+        return classes.positive if probability >= self.manifest.threshold else classes.negative
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path}: not UTF-8 text: {error}") from None
+
+
+def _manifest(content: dict[str, Any], path: Path) -> Manifest:
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{path}: {where}: {first['msg']}") from None
+    if len(set(manifest.features)) != len(manifest.features):
+        raise BundleError(f"{path}: features names a feature twice")
+    return manifest

@@ -1,0 +1,96 @@
+"""Runs the real server in a process of its own, on a port the system chooses."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import httpx
+
+from tests.serving.bundles import USE_CASE
+
+ROOT = Path(__file__).parents[2]
+# Warnings are errors in the server too, but for one that another package's choice brings in.
+PYTHON = [sys.executable, "-W", "error", "-W", "ignore:sqlglotrs is deprecated:DeprecationWarning"]
+DEADLINE_SECONDS = 15.0
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition, or fail and name it."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {DEADLINE_SECONDS} s for {what}"
+        time.sleep(0.02)
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """The environment without the settings of whoever runs the tests."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SERVING_", "MLOPS_"))}
+    return {**kept, **variables}
+
+
+class Server:
+    """A running server; stderr is read all the time, so that it never blocks."""
+
+    def __init__(self, root: Path, environ: Mapping[str, str] | None = None) -> None:
+        command = [*PYTHON, "-m", "serving", "--use-case", USE_CASE, "--storage-root", str(root)]
+        self.process = subprocess.Popen(
+            [*command, "--port", "0"],
+            cwd=ROOT,
+            env=clean_environment(SERVING_POLL_SECONDS="0.2", **(environ or {})),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._listening: Queue[str | None] = Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        line = self._listening.get(timeout=DEADLINE_SECONDS)
+        assert line is not None, f"the server ended: {self.lines}"
+        self.port = int(json.loads(line)["url"].split(":")[2].split("/")[0])
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if '"listening"' in line:
+                self._listening.put(line)
+        self._listening.put(None)
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines]
+
+    def predict(self, payload: Any) -> httpx.Response:
+        return self.client.post("/predict", json=payload)
+
+    def model(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get("/model").json()
+        return found
+
+    def wait_for(self, version: str) -> None:
+        wait_until(lambda: bool(self.model()["version"] == version), f"version {version}")
+
+    def wait_for_problem(self, part: str) -> dict[str, Any]:
+        wait_until(lambda: part in (self.model()["problem"] or ""), f"a problem with {part!r}")
+        return self.model()
+
+    def stop(self) -> int:
+        """Ask the process to end, wait for it and return its exit status."""
+        self.client.close()
+        self.process.terminate()
+        try:
+            status = self.process.wait(timeout=DEADLINE_SECONDS)
+        finally:
+            self.process.kill()
+        self._reader.join(timeout=DEADLINE_SECONDS)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return status

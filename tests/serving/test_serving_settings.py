@@ -1,0 +1,164 @@
+import json
+import logging
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving.__main__ import main
+from serving.logs import JsonFormatter
+from serving.settings import SettingsError, load_settings
+from tests.serving.bundles import USE_CASE, Built
+from tests.serving.server import PYTHON, ROOT, clean_environment
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PYTHON, *arguments],
+        cwd=ROOT,
+        env=clean_environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_defaults() -> None:
+    settings = load_settings(["--use-case", "churn"], {})
+    assert settings.storage_root == Path(".mlops/storage")
+    assert (settings.environment, settings.host, settings.port) == ("dev", "127.0.0.1", 8000)
+    assert settings.desired_state == Path(".mlops/storage/churn/desired/dev.json")
+
+
+def test_environment_variables() -> None:
+    settings = load_settings(
+        [],
+        {
+            "SERVING_USE_CASE": "churn",
+            "SERVING_STORAGE_ROOT": "file:///data/storage",
+            "SERVING_ENVIRONMENT": "staging",
+            "MLOPS_ENVIRONMENT": "production",
+            "SERVING_HOST": "0.0.0.0",
+            "SERVING_PORT": "9000",
+            "SERVING_POLL_SECONDS": "0.5",
+            "SERVING_LOG_LEVEL": "debug",
+        },
+    )
+    assert settings.model_dump() == {
+        "use_case": "churn",
+        "storage_root": Path("/data/storage"),
+        "environment": "staging",
+        "host": "0.0.0.0",
+        "port": 9000,
+        "poll_seconds": 0.5,
+        "log_level": "DEBUG",
+    }
+
+
+def test_precedence() -> None:
+    environ = {"MLOPS_ENVIRONMENT": "production", "MLOPS_HOME": "/srv/mlops", "SERVING_PORT": ""}
+    settings = load_settings(["--use-case", "churn", "--port", "0"], environ)
+    assert settings.environment == "production"
+    assert settings.storage_root == Path("/srv/mlops/storage")
+    assert settings.port == 0
+    environ["SERVING_PORT"] = "7000"
+    assert load_settings(["--use-case", "churn"], environ).port == 7000
+    assert load_settings(["--use-case", "churn", "--port", "1"], environ).port == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"SERVING_USE_CASE": ""}, "no use case to serve: give --use-case NAME or set SERVING_USE"),
+        ({"SERVING_USE_CASE": "../x"}, r"--use-case or SERVING_USE_CASE = '../x': String should"),
+        ({"SERVING_PORT": "70000"}, r"--port or SERVING_PORT = '70000': Input should be less"),
+        ({"SERVING_PORT": "http"}, r"--port or SERVING_PORT = 'http': Input should be a valid int"),
+        ({"SERVING_POLL_SECONDS": "0.1"}, r"--poll-seconds or SERVING_POLL_SECONDS = '0.1'"),
+        ({"SERVING_POLL_SECONDS": "61"}, r"less than or equal to 60"),
+        (
+            {"SERVING_LOG_LEVEL": "loud"},
+            "SERVING_LOG_LEVEL = 'LOUD': Input should be 'DEBUG'",
+        ),
+        ({"SERVING_STORAGE_ROOT": "s3://bucket/x"}, "'s3://bucket/x' is not supported yet"),
+    ],
+)
+def test_refused(variables: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as error:
+        load_settings([], {"SERVING_USE_CASE": "churn", **variables})
+    assert "\n" not in str(error.value)
+
+
+def test_start_without_a_use_case() -> None:
+    ended = run("-m", "serving")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [
+        "serving: no use case to serve: give --use-case NAME or set SERVING_USE_CASE"
+    ]
+
+
+def test_start_on_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["--use-case", USE_CASE, "--port", port]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"serving: port {port} on 127.0.0.1 is in use: choose another with --po")
+
+
+def test_start_on_an_address_of_another_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--use-case", USE_CASE, "--host", "192.0.2.1", "--port", "0"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("serving: cannot listen on 192.0.2.1 port 0: ")
+
+
+def test_serving_needs_nothing_of_the_training_stack(built: Built) -> None:
+    program = f"""
+import json, sys
+from pathlib import Path
+import serving.__main__, serving.app
+from serving.bundle import Bundle
+bundle = Bundle.load(Path({str(built.folder)!r}), {built.digest!r}, {USE_CASE!r})
+bundle.predict([bundle.contract.validate_row(bundle.contract.json_schema()["example"])])
+print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
+"""
+    ended = run("-c", program)
+    assert ended.returncode == 0, ended.stderr
+    loaded = set(json.loads(ended.stdout))
+    assert loaded.isdisjoint(
+        {
+            "mlops_assets", "dagster", "dbt", "pandas", "polars", "pyarrow", "sklearn", "scipy",
+            "xgboost", "mlflow", "fsspec", "onnx", "skl2onnx", "joblib", "cloudpickle",
+        }
+    )  # fmt: skip
+    assert {"duckdb", "fastapi", "onnxruntime", "serving"} <= loaded
+
+
+def test_manifest_needs_the_standard_library_only() -> None:
+    program = """
+import sys
+before = set(sys.modules)
+import serving.manifest
+print(*{name.split(".")[0] for name in set(sys.modules) - before})
+"""
+    ended = run("-c", program)
+    assert ended.returncode == 0, ended.stderr
+    assert set(ended.stdout.split()) - sys.stdlib_module_names == {"serving"}
+
+
+def test_log_line_is_one_json_object() -> None:
+    try:
+        raise ValueError("first\nsecond")
+    except ValueError:
+        record = logging.getLogger("x").makeRecord(
+            "x", logging.ERROR, "f", 1, "said %s", ("a\nb",), sys.exc_info(),
+            extra={"fields": {"path": Path("/x"), "version": "3"}},
+        )  # fmt: skip
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    found = json.loads(line)
+    assert found["message"] == "said a\nb"
+    assert (found["level"], found["logger"]) == ("ERROR", "x")
+    assert (found["path"], found["version"]) == ("/x", "3")
+    assert "ValueError: first" in found["exception"]
