@@ -32,6 +32,7 @@ define install
 		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(1)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q mlops_assets serving
+	@$(BIN)/mlops prepare
 	@touch $@
 endef
 

@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     dev = commands.add_parser("dev", help="`dagster dev` on the instance of MLOPS_HOME")
     dev.set_defaults(run=_dev)
 
+    prepare = commands.add_parser("prepare", help="parse dbt before the first load")
+    prepare.set_defaults(run=_prepare)
+
     clean = commands.add_parser("clean", help="remove the folder of all state")
     clean.set_defaults(run=_clean)
     return parser
@@ -138,6 +141,14 @@ def _dev(_: argparse.Namespace) -> int:
     os.environ["DAGSTER_HOME"] = str(folder)
     dagster = str(Path(sys.executable).parent / "dagster")
     os.execv(dagster, [dagster, "dev", "--host", "127.0.0.1", "--port", str(home.port("dagster"))])
+
+
+def _prepare(_: argparse.Namespace) -> int:
+    from mlops_assets.lib.dbt_project import feature_model, prepare
+
+    for spec in load_specs().values():
+        feature_model(prepare(spec.name, spec.contract), spec.name)
+    return 0
 
 
 def _clean(_: argparse.Namespace) -> int:
