@@ -130,7 +130,7 @@ def _ledger(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from mlops_assets.demo import run_demo
+    from mlops_assets.demo.show import run_demo
 
     return run_demo(once=options.once)
 
@@ -152,7 +152,7 @@ def _prepare(_: argparse.Namespace) -> int:
 
 
 def _clean(_: argparse.Namespace) -> int:
-    from mlops_assets.processes import LOGS, stop_all
+    from mlops_assets.demo.processes import LOGS, stop_all
 
     folder = home.home()
     stopped = stop_all(folder)

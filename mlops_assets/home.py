@@ -5,6 +5,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 DEFAULT = PROJECT / ".mlops"
+# Beside a local MLflow store: it is made and up to date.
+MLFLOW_READY = "ready"
 
 
 def home() -> Path:

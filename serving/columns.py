@@ -123,8 +123,9 @@ class ColumnCheck:
             InvalidValueError: With the limit that the value breaks.
         """
         # By exact type: True equals 1 and would be found.
-        if self._known and type(value) in _LOOKED_UP and value in self._known:
-            code = self._known[value]
+        known: Mapping[Any, Any] = self._known
+        if known and type(value) in _LOOKED_UP and value in known:
+            code = known[value]
             if code is None:
                 self._refuse_absent(value)
             return code

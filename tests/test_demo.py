@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from mlops_assets.demo.processes import left_over
 from mlops_assets.lib.sandbox import free_port
-from mlops_assets.processes import left_over
 from tests.platform import HEART, environment
 
 MLOPS = Path(sys.executable).parent / "mlops"

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from mlops_assets.home import MLFLOW_READY
+
 if TYPE_CHECKING:
-    from dagster_mlflow.resources import MlFlow
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
-# Beside a local store: it is made and up to date.
-READY = "ready"
 
 
 class MlflowTracking(dg.ConfigurableResource[Any]):
@@ -45,7 +44,7 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
             client = mlflow.MlflowClient(self.tracking_uri)
             client.search_experiments(max_results=1)
             if self.tracking_uri.startswith(SQLITE):
-                Path(self.tracking_uri.removeprefix(SQLITE)).with_name(READY).touch()
+                Path(self.tracking_uri.removeprefix(SQLITE)).with_name(MLFLOW_READY).touch()
             return client
 
     @contextmanager
@@ -75,7 +74,7 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
     @contextmanager
     def run(
         self, context: dg.AssetExecutionContext, experiment: str, tags: Mapping[str, str]
-    ) -> Iterator[MlFlow]:
+    ) -> Iterator[Any]:
         """Track a block as one MLflow run.
 
         Args:
@@ -90,7 +89,9 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
         import mlflow
         from dagster_mlflow.resources import MlFlow
 
-        class TrackedRun(MlFlow):  # type: ignore[misc]  # the base is built at run time
+        base: Any = MlFlow  # its metaclass adds MLflow's functions at run time
+
+        class TrackedRun(base):  # type: ignore[misc]
             def _get_current_run_id(self, *_: Any, **__: Any) -> None:
                 return None
 

@@ -1,14 +1,23 @@
 """Telling how far the loop has come, from the records that every stage leaves in the storage."""
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
+from mlops_assets import home
 from mlops_assets.lib import current
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
+
+if TYPE_CHECKING:
+    from dagster import DagsterRun
+
+LOOK_SECONDS = 3.0
+# Sensors try again within a few looks.
+QUIET_LOOKS = 6
 
 
 class Progress:
@@ -138,3 +147,38 @@ class Progress:
 
 def _interval(score: dict[str, Any]) -> str:
     return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+
+
+class Runs:
+    """The runs of Dagster's instance, looked at every few seconds."""
+
+    def __init__(self) -> None:
+        self.started = datetime.now(UTC)
+        self.next_look = time.monotonic() + LOOK_SECONDS
+        self.quiet = 0
+
+    def _since(self) -> "Sequence[DagsterRun]":
+        from dagster import DagsterInstance, RunsFilter
+
+        with DagsterInstance.from_config(str(home.home())) as instance:
+            return instance.get_runs(RunsFilter(created_after=self.started))
+
+    def busy(self) -> bool:
+        """Whether a run of this demo is not finished."""
+        return any(not run.is_finished for run in self._since())
+
+    def problem(self) -> str | None:
+        """Why waiting has no point: a run has failed, and nothing tries again."""
+        if time.monotonic() < self.next_look:
+            return None
+        runs = self._since()
+        self.next_look = time.monotonic() + LOOK_SECONDS
+        failed = [run for run in runs if run.is_failure]
+        busy = any(not run.is_finished for run in runs)
+        self.quiet = self.quiet + 1 if failed and not busy else 0
+        if self.quiet < QUIET_LOOKS:
+            return None
+        return (
+            f"{failed[0].job_name} has failed and is not tried again: "
+            f"{home.url('dagster')}/runs/{failed[0].run_id} says why (`make dev` shows it)"
+        )

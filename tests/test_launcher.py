@@ -1,0 +1,73 @@
+"""A run whose process is gone is noticed, by its process number and its start time."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.events import EngineEventData
+from dagster._core.launcher import WorkerStatus
+from dagster._core.test_utils import create_run_for_test
+
+from mlops_assets.launcher import DIED_TAG, LocalRunLauncher
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    (tmp_path / "dagster.yaml").write_text(
+        "run_launcher: {module: mlops_assets.launcher, class: LocalRunLauncher}\n"
+        "telemetry: {enabled: false}\n"
+    )
+    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
+        yield made
+
+
+def started(instance: dg.DagsterInstance, pid: int | None) -> dg.DagsterRun:
+    run: dg.DagsterRun = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
+    if pid is not None:
+        instance.report_engine_event("Started", run, EngineEventData.in_process(pid))
+    return run
+
+
+def health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> WorkerStatus:
+    launcher = instance.run_launcher
+    assert isinstance(launcher, LocalRunLauncher)
+    return launcher.check_run_worker_health(run).status
+
+
+def test_a_living_process_is_running(instance: dg.DagsterInstance) -> None:
+    assert health(instance, started(instance, os.getpid())) == WorkerStatus.RUNNING
+
+
+def test_a_killed_process_is_gone_and_the_run_says_so(instance: dg.DagsterInstance) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    run = started(instance, process.pid)
+    assert health(instance, run) == WorkerStatus.RUNNING
+    process.kill()
+    process.wait()
+    assert health(instance, run) == WorkerStatus.FAILED
+    marked = instance.get_run_by_id(run.run_id)
+    assert marked is not None
+    assert marked.tags[DIED_TAG] == "true"
+
+
+def test_a_number_that_somebody_else_has_now_is_not_the_run(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = time.time() - 3600
+    with monkeypatch.context() as earlier:
+        earlier.setattr(time, "time", lambda: past)
+        run = started(instance, None)
+        instance.report_engine_event("Started", run, EngineEventData.in_process(os.getpid()))
+    entries = instance.all_logs(run.run_id)
+    if entries[-1].timestamp > past + 60:
+        pytest.skip("Dagster does not take the clock from time.time")
+    assert health(instance, run) == WorkerStatus.FAILED
+
+
+def test_a_run_that_has_reported_nothing_is_unknown(instance: dg.DagsterInstance) -> None:
+    assert health(instance, started(instance, None)) == WorkerStatus.UNKNOWN
