@@ -113,7 +113,9 @@ class ColumnCheck:
         """
         self._column = column
         # Values whose meaning is fixed: codes (3.0 is looked up as 3), and stand-ins for null.
-        self._known = {value: convert(column.value_type, value) for value in column.allowed or ()}
+        self._known: dict[object, Any] = {
+            value: convert(column.value_type, value) for value in column.allowed or ()
+        }
         self._known.update(dict.fromkeys(column.missing_values))
 
     def __call__(self, value: object) -> object:
@@ -123,9 +125,8 @@ class ColumnCheck:
             InvalidValueError: With the limit that the value breaks.
         """
         # By exact type: True equals 1 and would be found.
-        known: Mapping[Any, Any] = self._known
-        if known and type(value) in _LOOKED_UP and value in known:
-            code = known[value]
+        if self._known and type(value) in _LOOKED_UP and value in self._known:
+            code = self._known[value]
             if code is None:
                 self._refuse_absent(value)
             return code

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -90,7 +91,7 @@ def _write_source(use_case: str, contract: Contract) -> None:
     )
     if _read(path) != text:
         path.parent.mkdir(exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
+        partial = path.with_suffix(f".{uuid.uuid4().hex}")
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
 
