@@ -98,6 +98,7 @@ def _failed_checks(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
     """Checks that failed for what is current: batches, and the last version decided upon."""
     from dagster import DagsterInstance
 
+    from mlops_assets.stages.checks import UNASKED
     from mlops_assets.stages.evidence import look_at_batches
 
     if not (home.home() / "dagster").is_dir():
@@ -109,6 +110,7 @@ def _failed_checks(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
         {"asset": f.asset, "check": f.check, "batch": batch.receipt.key, "said": f.said}
         for batch in looked
         for f in batch.failed
+        if not f.said.startswith(UNASKED)
     ]
     entries = Ledger(store, spec.name).entries()
     if entries and entries[-1]["decision"] == "rejected":

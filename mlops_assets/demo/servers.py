@@ -36,6 +36,7 @@ def _environment() -> dict[str, str]:
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     return clean | {
         "MLOPS_HOME": str(home.home()),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
         "DAGSTER_HOME": str(home.write_dagster_home()),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }

@@ -24,7 +24,6 @@ from mlops_assets import home
 from mlops_assets.demo.processes import LOGS, Servers, stop_all
 from mlops_assets.demo.progress import Progress, Runs
 from mlops_assets.demo.servers import PortInUseError, check_ports, start, start_mlflow
-from mlops_assets.lib import current
 from mlops_assets.lib.batches import Batches, batch_key
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.ledger import Ledger
@@ -74,6 +73,8 @@ def run_demo(*, once: bool) -> int:
                 print("\nStopping ...", flush=True)
                 return 0 if not once else 130
             finally:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C leaves nothing behind
                 servers.stop()
                 print("Every process of the demo has stopped.", flush=True)
     except (DemoError, PortInUseError, ValueError) as error:
@@ -184,11 +185,14 @@ def _served(store: Storage, spec: UseCase) -> dict[str, Any] | None:
 
 
 def _summary(store: Storage, spec: UseCase, answer: dict[str, Any], progress: Progress) -> None:
-    evaluation = current.read(store, spec.name, "evaluation") or {}
+    # The champion's own: the newest evaluation may be that of a rejected version.
+    bundle = f"{spec.name}/bundles/{answer['digest']}"
+    lineage = (store.read_json(f"{bundle}/manifest.json") or {})["lineage"]
+    evaluation = store.read_json(f"{spec.name}/evaluations/{lineage['evaluation']}.json") or {}
     print()
     progress.table()
     print(f"\n{spec.title}")
-    print(f"  champion     version {answer['version']}, {evaluation['winner']}")
+    print(f"  champion     version {answer['version']}, {lineage['algorithm']}")
     for side, name in (("out_of_fold", "out of fold"), ("test", "test rows")):
         shown = [
             f"{metric} {evaluation[side][metric]['value']:.3f} "

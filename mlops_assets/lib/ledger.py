@@ -32,7 +32,7 @@ class Ledger:
 
     def entries(self) -> list[dict[str, Any]]:
         """Every readable entry, first to last, as it lies there (``verify`` judges it)."""
-        return [entry for _, entry in self._files() if entry]
+        return [entry for _, entry in self._files() if entry.keys() >= OWN_FIELDS]
 
     def _files(self) -> list[tuple[str, dict[str, Any]]]:
         """File name and content of each entry; empty content where it is not a JSON object."""

@@ -38,6 +38,7 @@ class Validation:
         duplicates: Rows of the batch that repeat an earlier one.
         missing: Share of absent values among valid rows, by column.
         reasons: How often each kind of failure came up, by column.
+        examples: The first failure of each kind, in words.
         positives: Valid rows of the positive class.
     """
 
@@ -46,6 +47,7 @@ class Validation:
     duplicates: int = 0
     missing: dict[str, float] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
     positives: int = 0
 
     @property
@@ -112,7 +114,9 @@ def validate(
             bad.write(text.with_columns(flags).filter(flags.is_not_null()))
             result.rows += text.height
             result.valid += kept.height
-            result.reasons.update(_kind(reason) for found in reasons for reason in found)
+            for reason in (reason for found in reasons for reason in found):
+                result.reasons[_kind(reason)] += 1
+                result.examples.setdefault(_kind(reason), reason)
             target = contract.target.as_column()
             result.positives += int(
                 kept[target.name].cast(pl.String).eq(str(contract.target.positive)).sum()

@@ -14,6 +14,8 @@ from mlops_assets.lib.spec import UseCase
 
 GATE = "mlops/gate"
 SUBJECT = "subject"
+# How the answer of a check begins that could not be asked; another one says why.
+UNASKED = "not looked at"
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,7 @@ class Checks:
         self, context: dg.AssetExecutionContext, names: Iterable[str], subject: str, why: str
     ) -> list[dg.AssetCheckResult]:
         """Failures of the checks that could not be asked."""
-        return [
-            self.result(context, name, False, subject, f"not looked at: {why}") for name in names
-        ]
+        return [self.result(context, name, False, subject, f"{UNASKED}: {why}") for name in names]
 
 
 def asset_key(spec: UseCase, *path: str) -> dg.AssetKey:

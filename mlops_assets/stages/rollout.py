@@ -66,6 +66,7 @@ def build(spec: UseCase) -> dg.Definitions:
             "actor": f"dagster run {context.run.run_id}",
         }
         before = desired_state.read(store, spec.name, target.environment)
+        # A rollout that was killed, or the champion once more, finds its own bundle there already.
         previous = before if before.get("champion", {}).get("digest") != digest else _last(entries)
         try:
             verify(store.path(approved["path"]), digest)
@@ -74,7 +75,8 @@ def build(spec: UseCase) -> dg.Definitions:
             said, answer = _smoke_test(store, target, spec, role)
         except (TargetError, BundleError) as error:
             desired_state.write(store, spec.name, target.environment, previous)
-            ledger.append("aborted", {**facts, "reasons": [str(error)]})
+            if approved["decision"] == "approved":
+                ledger.append("aborted", {**facts, "reasons": [str(error)]})
             yield asked.result(context, "smoke_test", False, digest, f"taken back: {error}")
             return
         if approved["decision"] == "approved":

@@ -80,7 +80,10 @@ def judge(spec: UseCase, found: Validation) -> list[Answer]:
         for column, share in found.missing.items()
         if share > _limit(spec, column).block
     }
-    reasons = ", ".join(f"{what} {count}" for what, count in found.reasons.most_common())
+    reasons = "; ".join(
+        f"{found.examples[kind]} ({count} {'row' if count == 1 else 'rows like it'})"
+        for kind, count in found.reasons.most_common()
+    )
     worst = max(found.missing, key=lambda column: found.missing[column])
     warnings = [
         f"{column} is missing in {share:.1%} of the rows"

@@ -1,0 +1,207 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn import metrics as sk
+
+from mlops_assets.lib import statistics
+from mlops_assets.lib.statistics import CALIBRATION_BINS, Interval, metrics, with_intervals
+
+Floats = NDArray[np.float64]
+NAMES = [
+    "roc_auc", "pr_auc", "accuracy", "balanced_accuracy", "precision", "recall", "f1", "log_loss",
+    "brier_score", "calibration_error",
+]  # fmt: skip
+
+
+def sample(rows: int, seed: int, *, ties: bool = False) -> tuple[Floats, Floats]:
+    """Outcomes and probabilities that are somewhat related; with ties, of eleven values."""
+    random = np.random.default_rng(seed)
+    probability = random.beta(2, 2, rows)
+    target = (random.random(rows) < 0.2 + 0.6 * probability).astype(np.float64)
+    target[:2] = 0, 1
+    return target, np.round(probability, 1) if ties else probability
+
+
+def calibration_error(target: Floats, probability: Floats, weights: Floats) -> float:
+    """The expected calibration error, bin by bin."""
+    total = 0.0
+    for b in range(CALIBRATION_BINS):
+        last = b == CALIBRATION_BINS - 1
+        inside = [
+            i
+            for i, p in enumerate(probability)
+            if int(p * CALIBRATION_BINS) == b or (last and p == 1.0)
+        ]
+        weight = sum(weights[i] for i in inside)
+        if weight:
+            confidence = sum(weights[i] * probability[i] for i in inside) / weight
+            observed = sum(weights[i] * target[i] for i in inside) / weight
+            total += weight / weights.sum() * abs(confidence - observed)
+    return total
+
+
+def expected(target: Floats, probability: Floats, threshold: float, w: Floats) -> dict[str, float]:
+    """Every metric by scikit-learn."""
+    called = (probability >= threshold).astype(int)
+    return {
+        "roc_auc": sk.roc_auc_score(target, probability, sample_weight=w),
+        "pr_auc": sk.average_precision_score(target, probability, sample_weight=w),
+        "accuracy": sk.accuracy_score(target, called, sample_weight=w),
+        "balanced_accuracy": sk.balanced_accuracy_score(target, called, sample_weight=w),
+        "precision": sk.precision_score(target, called, sample_weight=w, zero_division=0),
+        "recall": sk.recall_score(target, called, sample_weight=w),
+        "f1": sk.f1_score(target, called, sample_weight=w),
+        "log_loss": sk.log_loss(target, probability, sample_weight=w),
+        "brier_score": sk.brier_score_loss(target, probability, sample_weight=w),
+        "calibration_error": calibration_error(target, probability, w),
+    }
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(("rows", "threshold"), [(2, 0.5), (7, 0.3), (60, 0.5), (500, 0.8)])
+def test_every_metric_is_scikit_learns(rows: int, threshold: float, ties: bool) -> None:
+    target, probability = sample(rows, seed=rows, ties=ties)
+    weights = np.random.default_rng(1).integers(0, 4, (5, rows)).astype(np.float64)
+    weights[0], weights[:, :2] = 1, 1
+    found = metrics(target, probability, threshold, weights)
+    assert list(found) == NAMES
+    for row, w in enumerate(weights):
+        for name, value in expected(target, probability, threshold, w).items():
+            assert found[name][row] == pytest.approx(value, abs=1e-9), name
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.3, 1.0])
+def test_one_probability_for_all_is_chance(constant: float) -> None:
+    target, _ = sample(50, seed=3)
+    found = metrics(target, np.full(50, constant), 0.5, np.ones((1, 50)))
+    assert found["roc_auc"] == 0.5
+    assert found["pr_auc"] == pytest.approx(target.mean())
+    assert found["calibration_error"] == pytest.approx(abs(target.mean() - constant))
+
+
+def test_perfect_and_reversed_scores_are_the_extremes() -> None:
+    target = np.array([0.0, 0.0, 1.0, 1.0])
+    right = metrics(target, target, 0.5, np.ones((1, 4)))
+    wrong = metrics(target, 1 - target, 0.5, np.ones((1, 4)))
+    for name in ("roc_auc", "pr_auc", "accuracy", "balanced_accuracy", "precision", "recall", "f1"):
+        assert right[name] == 1.0, name
+    for name in ("roc_auc", "accuracy", "balanced_accuracy", "precision", "recall", "f1"):
+        assert wrong[name] == 0.0, name
+    for name in ("brier_score", "calibration_error"):
+        assert (float(right[name][0]), float(wrong[name][0])) == (0.0, 1.0), name
+    # A certain mistake costs much, and not infinity.
+    assert right["log_loss"] == pytest.approx(0, abs=1e-9)
+    assert 30 < wrong["log_loss"] < 40
+
+
+def test_probability_at_the_threshold_is_called_positive() -> None:
+    target = np.array([0.0, 1.0])
+    assert metrics(target, np.array([0.2, 0.5]), 0.5, np.ones((1, 2)))["recall"] == 1.0
+
+
+def test_nothing_called_positive_has_no_precision() -> None:
+    target = np.array([0.0, 1.0])
+    found = metrics(target, np.array([0.1, 0.2]), 0.5, np.ones((1, 2)))
+    for name in ("precision", "recall", "f1"):
+        assert found[name] == 0.0, name
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("rows", [8, 40, 240])
+def test_interval_holds_the_value(rows: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    probability = random.beta(2, 2, rows)
+    # Well calibrated: chance gaps are all that the calibration error sees.
+    target = (random.random(rows) < probability).astype(np.float64)
+    target[:2] = 0, 1
+    for name, interval in with_intervals(target, probability, 0.5, seed=seed).items():
+        assert interval.low <= interval.value <= interval.high, name
+        assert interval.low >= 0, name
+        assert interval.high <= 1 or name in ("log_loss", "calibration_error"), name
+
+
+def test_interval_is_repeatable_with_its_seed() -> None:
+    target, probability = sample(100, seed=1)
+    first = with_intervals(target, probability, 0.5, seed=1)
+    assert first == with_intervals(target, probability, 0.5, seed=1)
+    other = with_intervals(target, probability, 0.5, seed=2)
+    assert {n: i.value for n, i in first.items()} == {n: i.value for n, i in other.items()}
+    assert first["roc_auc"].low != other["roc_auc"].low
+
+
+def test_more_rows_make_narrower_intervals() -> None:
+    widths = []
+    for rows in (50, 200, 3200):
+        found = with_intervals(*sample(rows, seed=5), 0.5, seed=5)["roc_auc"]
+        widths.append(found.high - found.low)
+    assert widths[0] > 1.5 * widths[1] > 4 * widths[2]
+
+
+@pytest.mark.parametrize(
+    ("sensitivity", "specificity", "share"),
+    [
+        (0.8, 0.8, 0.4),
+        # Where they differ, accuracy varies with the share of positives as well.
+        (0.3, 0.98, 0.5),
+    ],
+)
+def test_interval_of_accuracy_covers_the_truth(
+    sensitivity: float, specificity: float, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    truth = share * sensitivity + (1 - share) * specificity
+    random = np.random.default_rng(11)
+    covered = 0
+    for seed in range(200):
+        target = (random.random(150) < share).astype(np.float64)
+        right = random.random(150) < np.where(target == 1, sensitivity, specificity)
+        probability = np.where(right == (target == 1), 0.8, 0.2)
+        found = with_intervals(target, probability, 0.5, seed=seed)["accuracy"]
+        covered += found.low <= truth <= found.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_interval_of_the_calibration_error_reaches_the_truth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The percentile interval covered the truth in 16 of 100 such samples: chance gaps add up twice.
+    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    random = np.random.default_rng(12)
+    x = random.beta(2, 2, 500_000)
+    truth = metrics(np.clip(x + 0.05, 0, 1), x, 0.5, np.ones((1, len(x))))["calibration_error"][0]
+    covered = 0
+    for seed in range(100):
+        probability = random.beta(2, 2, 240)
+        target = (random.random(240) < probability + 0.05).astype(np.float64)
+        found = with_intervals(target, probability, 0.5, seed=seed)["calibration_error"]
+        covered += found.low <= truth <= found.high
+    assert covered >= 80
+
+
+@pytest.mark.parametrize("target", [[0.0, 0.0], [1.0, 1.0, 1.0], []])
+def test_one_class_has_no_metrics(target: list[float]) -> None:
+    values = np.array(target)
+    with pytest.raises(ValueError, match=f"{len(values)} rows, .*: both classes are needed"):
+        with_intervals(values, np.full(len(values), 0.5), 0.5, seed=1)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -0.1, 1.1])
+def test_what_is_no_probability_is_refused(odd: float) -> None:
+    with pytest.raises(ValueError, match="1 of 3 probabilities are not between 0 and 1"):
+        with_intervals(np.array([0.0, 1.0, 1.0]), np.array([0.2, odd, 0.9]), 0.5, seed=1)
+
+
+def test_chunks_of_any_size_give_the_same_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, probability = sample(40, seed=8)
+    whole = with_intervals(target, probability, 0.5, seed=8)
+    for cells in (1, 40 * 7):
+        monkeypatch.setattr(statistics, "CHUNK_CELLS", cells)
+        found = with_intervals(target, probability, 0.5, seed=8)
+        for name in NAMES:
+            assert found[name].as_dict() == pytest.approx(whole[name].as_dict()), name
+
+
+def test_interval_can_be_read_and_stored() -> None:
+    interval = Interval(0.87654, 0.8, 0.9)
+    assert str(interval) == "0.877 (0.800 to 0.900)"
+    assert Interval(**interval.as_dict()) == interval
