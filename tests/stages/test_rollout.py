@@ -104,3 +104,17 @@ def test_the_sensor_waits_for_a_serving_app(approved: Platform) -> None:
     result = approved.tick("rollout")
     assert not result.run_requests
     assert "no serving app answers" in str(result.skip_reason)
+
+
+def test_the_champion_once_more_without_an_app_stays_the_champion(approved: Platform) -> None:
+    entry = approved.ledger.entries()[-1]
+    approved.ledger.append(
+        "promoted",
+        {name: entry[name] for name in ("version", "bundle", "path", "training_set", "wanted")},
+    )
+    role = {"version": entry["version"], "bundle": entry["path"], "digest": entry["bundle"]}
+    state = {"champion": {**role, "percent": 100}}
+    desired_state.write(approved.store, HEART, "dev", state)
+    assert not approved.run("deploy").success
+    assert decisions(approved) == ["approved", "promoted"]
+    assert desired_state.read(approved.store, HEART, "dev") == state
