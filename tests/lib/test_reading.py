@@ -202,7 +202,7 @@ def test_rows_written_by_the_csv_module_come_back(
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=150)
 def test_any_bytes_are_a_table_or_refused_with_the_files_name(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:

@@ -124,7 +124,7 @@ BATCHES = st.lists(st.lists(ROW, max_size=8), min_size=1, max_size=4)
 
 
 @given(BATCHES, st.integers(1, 4), st.sampled_from([AGREED, KEEP]))
-@settings(deadline=None, derandomize=True, max_examples=20)
+@settings(deadline=None, derandomize=True, max_examples=15)
 def test_more_batches_never_move_a_row(
     tmp_path_factory: pytest.TempPathFactory,
     batches: list[list[Row]],

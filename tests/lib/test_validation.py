@@ -364,7 +364,7 @@ CELLS = st.sampled_from(
 
 
 @given(st.lists(st.lists(CELLS, min_size=3, max_size=5), max_size=25), st.booleans())
-@settings(deadline=None, derandomize=True, max_examples=30)
+@settings(deadline=None, derandomize=True, max_examples=20)
 def test_every_row_is_valid_or_quarantined(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], keep: bool
 ) -> None:
