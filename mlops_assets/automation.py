@@ -21,6 +21,8 @@ from mlops_assets.stages.evidence import findings, gating, look_at_batches
 
 SUBJECT_TAG = "mlops/subject"
 USE_CASE_TAG = "mlops/use_case"
+# Runs with an equal value wait for each other (dagster.yaml).
+ALONE_TAG = "mlops/alone"
 ATTEMPTS = 3
 MOST_RUNS = 30
 # The sensor daemon looks every few seconds; a smaller number makes no difference.

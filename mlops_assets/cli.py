@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
 def _land(options: argparse.Namespace) -> int:
     spec = load_spec(options.use_case)
     file: Path = options.file
+    if file.is_dir():
+        raise IsADirectoryError(f"{file} is a folder; name the file to land")
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
     batches = Batches(Storage(home.storage_root()), spec.name)

@@ -5,6 +5,7 @@ and whatever waits for them waits as long. With run monitoring on, this one has 
 seconds of the next start.
 """
 
+import time
 from datetime import UTC, datetime
 
 import psutil
@@ -15,6 +16,7 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Wor
 DIED_TAG = "mlops/worker_died"
 # A process starts before it reports so; clocks differ by a little.
 TOLERANCE_SECONDS = 5.0
+REPORT_SECONDS = 60.0
 
 
 class LocalRunLauncher(DefaultRunLauncher):
@@ -32,9 +34,9 @@ class LocalRunLauncher(DefaultRunLauncher):
         """
         reported = self._reported(run.run_id)
         if reported is None:
-            return CheckRunHealthResult(WorkerStatus.UNKNOWN, "no process has reported a start")
+            return self._without_a_report(run.run_id)
         pid, moment = reported
-        if _alive(pid, moment):
+        if is_alive(pid, moment):
             return CheckRunHealthResult(WorkerStatus.RUNNING, run_worker_id=str(pid))
         current = self._instance.get_run_by_id(run.run_id)
         if current is None or current.is_finished:
@@ -44,6 +46,19 @@ class LocalRunLauncher(DefaultRunLauncher):
         return CheckRunHealthResult(
             WorkerStatus.FAILED, f"process {pid}, started {at}, is gone", run_worker_id=str(pid)
         )
+
+    def _without_a_report(self, run_id: str) -> CheckRunHealthResult:
+        """Judge a run that somebody executes in a process of their own, as the command line does.
+
+        It is marked as started a moment before its process reports.
+        """
+        record = self._instance.get_run_record_by_id(run_id)
+        if record is None:
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "there is no such run")
+        started = record.start_time or record.create_timestamp.timestamp()
+        if time.time() - started > REPORT_SECONDS:
+            return CheckRunHealthResult(WorkerStatus.FAILED, "no process has reported a start")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
 
     def _reported(self, run_id: str) -> tuple[int, float] | None:
         for entry in self._instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
@@ -56,7 +71,13 @@ class LocalRunLauncher(DefaultRunLauncher):
         return None
 
 
-def _alive(pid: int, reported: float) -> bool:
+def is_alive(pid: int, reported: float) -> bool:
+    """Whether the process that reported a start at a moment is still there.
+
+    Args:
+        pid: Its number, which somebody else may have by now.
+        reported: When it said so, in seconds since the epoch.
+    """
     try:
         process = psutil.Process(pid)
         return (

@@ -1,14 +1,12 @@
 """The state of a use case in one record: what landed, what was trained, what serves."""
 
-import json
-import urllib.error
-import urllib.request
 from typing import Any
 
 from mlops_assets import home
 from mlops_assets.lib import current, desired_state
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.dbt_project import feature_model, prepare
+from mlops_assets.lib.http import call
 from mlops_assets.lib.ledger import Ledger, champion
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
@@ -87,9 +85,8 @@ def _versions(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def serving() -> dict[str, Any] | None:
     """What the local serving app says that it serves, or None where none answers."""
     try:
-        with urllib.request.urlopen(f"{home.url('serving')}/model", timeout=2) as response:
-            model = json.load(response)
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        model = call(f"{home.url('serving')}/model", timeout=2)
+    except OSError:
         return None
     return {name: model[name] for name in ("use_case", "version", "digest", "ready")}
 
@@ -126,10 +123,11 @@ def as_text(state: dict[str, Any]) -> str:
     """The same for a person."""
     lines = [state["use_case"]]
     for batch in state["batches"]:
-        rows = "not read yet" if batch["rows"] is None else f"{batch['rows']} rows"
+        refused = any(check["batch"] == batch["key"] for check in state["failed_checks"])
+        rows = "not read" if batch["rows"] is None else f"{batch['rows']} rows"
         if batch["quality"] is not None:
             rows += f", {batch['quarantined']} in quarantine, quality {batch['quality']:g}"
-        lines.append(f"  batch      {batch['key']}: {rows}")
+        lines.append(f"  batch      {batch['key']}: {'refused, ' if refused else ''}{rows}")
     if state["training_set"]:
         rows = state["training_set"]["rows"]
         lines.append(f"  training   {rows['train']} rows to train on, {rows['test']} to test on")

@@ -67,8 +67,8 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         deployed = [rollout.build(self)]
 
         ingest = self._job("ingest", "One batch: raw, validated, features.", ingested)
-        retrain = self._job("retrain", "Training set to verdict.", trained)
-        deploy = self._job("deploy", "Make the approved version serve.", deployed)
+        retrain = self._job("retrain", "Training set to verdict.", trained, alone=True)
+        deploy = self._job("deploy", "Make the approved version serve.", deployed, alone=True)
         operated = dg.Definitions(
             jobs=[ingest, retrain, deploy],
             sensors=[
@@ -80,12 +80,14 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         return dg.Definitions.merge(*ingested, *trained, *deployed, operated)
 
     def _job(
-        self, verb: str, description: str, stages: list[dg.Definitions]
+        self, verb: str, description: str, stages: list[dg.Definitions], *, alone: bool = False
     ) -> "UnresolvedAssetJobDefinition":
         assets = [asset for stage in stages for asset in stage.assets or []]
+        name = f"{self.name}_{verb}"
         return dg.define_asset_job(
-            f"{self.name}_{verb}",
+            name,
             selection=[asset for asset in assets if isinstance(asset, dg.AssetsDefinition)],
             description=description,
-            tags={automation.USE_CASE_TAG: self.name},
+            tags={automation.USE_CASE_TAG: self.name}
+            | ({automation.ALONE_TAG: name} if alone else {}),
         )

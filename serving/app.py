@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 
 from serving.follower import Follower
 from serving.metrics import Metrics
@@ -35,10 +36,8 @@ def create_app(settings: Settings) -> FastAPI:
         follower.stop()
         workers.shutdown()
 
-    app = FastAPI(
-        title=f"Predictions for {settings.use_case}",
-        lifespan=lifespan,
-    )
+    # Its pages bring their scripts along; FastAPI's own load them from a CDN.
+    app = FastAPIOffline(title=f"Predictions for {settings.use_case}", lifespan=lifespan)
     app.include_router(build_router(settings, follower, metrics, workers))
     app.add_middleware(Observe, metrics=metrics)
 

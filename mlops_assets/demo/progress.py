@@ -54,7 +54,9 @@ class Progress:
         for step, moment in self.told.items():
             print(f"  {step:<34}{moment - last:6.1f} s")
             last = moment
-        print(f"  {'all':<34}{time.monotonic() - self.started:6.1f} s")
+        now = time.monotonic() - self.started
+        print(f"  {'until the last run had ended':<34}{now - last:6.1f} s")
+        print(f"  {'all':<34}{now:6.1f} s")
 
     def problem(self) -> str | None:
         """Why waiting has no point, from the ledger: a rejection, or a rollout taken back."""
@@ -77,7 +79,7 @@ class Progress:
             if landed:
                 yield (
                     f"raw {receipt.key}",
-                    "sensor, start of a run, raw",
+                    "sensor, run start, raw",
                     f"Raw: {landed['rows']} rows of {receipt.name} are kept as they landed",
                 )
             rows = self.batches.pointer(receipt.key, "validated")
@@ -85,15 +87,15 @@ class Progress:
                 yield (
                     f"validated {receipt.key}",
                     "validated",
-                    f"Validated: {rows['rows']} rows keep the contract, {rows['quarantined']} are "
-                    f"in quarantine, quality {rows['quality']:g} of 100",
+                    f"Validated: {rows['rows']} rows of {receipt.name} keep the contract, "
+                    f"{rows['quarantined']} are in quarantine, quality {rows['quality']:g} of 100",
                 )
             made = self.batches.pointer(receipt.key, "features")
             if made and made["file"]:
                 yield (
                     f"features {receipt.key}",
                     "features (dbt)",
-                    "Features: dbt has built and tested them",
+                    f"Features: dbt has built and tested those of {receipt.name}",
                 )
         yield from self._trained()
         for entry in Ledger(self.store, name).entries():
@@ -116,7 +118,7 @@ class Progress:
             rows = training["rows"]
             yield (
                 f"training set {training['digest']}",
-                "sensor, start of a run, training set",
+                "sensor, run start, training set",
                 f"Training set: {rows['train']} rows to train on, {rows['test']} to test on",
             )
         for algorithm in self.spec.training.candidates:

@@ -12,8 +12,6 @@ import signal
 import socket
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +24,7 @@ from mlops_assets.demo.progress import Progress, Runs
 from mlops_assets.demo.servers import PortInUseError, check_ports, start, start_mlflow
 from mlops_assets.lib.batches import Batches, batch_key
 from mlops_assets.lib.digests import file_digest
+from mlops_assets.lib.http import call
 from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.specs import load_spec
@@ -171,15 +170,9 @@ def _served(store: Storage, spec: UseCase) -> dict[str, Any] | None:
     last = next((e for e in reversed(entries) if e["decision"] in ("approved", "promoted")), None)
     if last is None or last["decision"] != "promoted":
         return None
-    request = urllib.request.Request(
-        f"{home.url('serving')}/predict",
-        data=json.dumps(PATIENT).encode(),
-        headers={"content-type": "application/json"},
-    )
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:
-            answer: dict[str, Any] = json.load(response)
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        answer: dict[str, Any] = call(f"{home.url('serving')}/predict", PATIENT)
+    except OSError:  # it is starting, or has nothing to serve yet
         return None
     return answer if answer["digest"] == last["bundle"] else None
 

@@ -82,6 +82,26 @@ def write(parts: Parts, folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def golden_rows(
+    folder: Path, columns: list[str], most: int | None = None
+) -> list[tuple[dict[str, Any], float]]:
+    """Read the golden rows of a bundle.
+
+    Args:
+        folder: Of the bundle.
+        columns: The contract's columns.
+        most: How many to read; all without it.
+
+    Returns:
+        Request and the probability that training computed for it.
+    """
+    import polars as pl
+
+    names = [*columns, "expected_probability"]
+    rows = pl.read_parquet(folder / "golden.parquet", columns=names, n_rows=most, glob=False)
+    return [(row, row.pop("expected_probability")) for row in rows.to_dicts()]
+
+
 def digest(manifest: Mapping[str, Any]) -> str:
     """The digest that names a bundle."""
     return content_digest(manifest)

@@ -6,6 +6,7 @@ costs a hash of a few files.
 """
 
 import fcntl
+import glob
 import json
 import os
 import subprocess
@@ -59,6 +60,16 @@ class FeatureModel:
     columns: dict[str, str]
     tests: list[DataTest]
     code_version: str
+
+
+def input_path(path: Path) -> str:
+    """A file as the generated source names it: quotes, brackets and stars stand for themselves."""
+    return glob.escape(str(path)).replace("'", "''")
+
+
+def input_relation(path: Path) -> str:
+    """What dbt writes in its compiled SQL for the generated source of a file."""
+    return f"read_parquet('{input_path(path)}')"
 
 
 def model_name(use_case: str) -> str:

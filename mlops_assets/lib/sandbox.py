@@ -5,7 +5,6 @@ A version is blessed only after this app has loaded it and answered its golden r
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -13,20 +12,18 @@ import sys
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlops_assets.lib import desired_state
+from mlops_assets.lib.bundle import golden_rows
+from mlops_assets.lib.http import call
 from mlops_assets.lib.storage import Storage
 
 START_SECONDS = 60.0
 ENVIRONMENT = "sandbox"
-# The app is on this machine: no proxy of the environment stands between.
-_OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def try_bundle(bundle: Path, digest: str, use_case: str, columns: list[str]) -> 
             if problem is not None:
                 return Trial(problem)
             ready = time.monotonic() - started
-            return _replay(url, bundle / "golden.parquet", columns, ready)
+            return _replay(url, bundle, columns, ready)
 
 
 @contextmanager
@@ -116,9 +113,8 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> str | None:
             break
         try:
             # Before its first look at the desired state the app has no opinion.
-            _OPEN(f"{url}/health/startup", timeout=5).close()
-            with _OPEN(f"{url}/model", timeout=5) as response:
-                model = json.load(response)
+            call(f"{url}/health/startup")
+            model = call(f"{url}/model")
             if model["ready"]:
                 return None
             if model["problem"]:
@@ -130,21 +126,12 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> str | None:
     return f"{said}; its log ends: {tail}"
 
 
-def _replay(url: str, golden: Path, columns: list[str], ready: float) -> Trial:
-    import polars as pl
-
-    rows = pl.read_parquet(golden, columns=[*columns, "expected_probability"], glob=False)
+def _replay(url: str, bundle: Path, columns: list[str], ready: float) -> Trial:
     differences, times = [], []
-    for row in rows.iter_rows(named=True):
-        expected = row.pop("expected_probability")
-        body = json.dumps(row, default=str).encode()
-        request = urllib.request.Request(
-            f"{url}/predict", data=body, headers={"content-type": "application/json"}
-        )
+    for row, expected in golden_rows(bundle, columns):
         started = time.perf_counter()
         try:
-            with _OPEN(request, timeout=10) as response:
-                answer: dict[str, Any] = json.load(response)
+            answer = call(f"{url}/predict", row, timeout=10)
         except urllib.error.HTTPError as error:
             return Trial(f"/predict answered {error.code}: {error.read().decode()[:500]}")
         except OSError as error:

@@ -133,7 +133,12 @@ def _kind(reason: str) -> str:
 
 
 def _absent(column: Column) -> list[str]:
-    """The texts that are read as absent. A value that the contract allows is none of them."""
+    """The texts that are read as absent. A value that the contract allows is none of them.
+
+    In a text column only an empty one is: a request may say "None", and means it.
+    """
+    if column.type == "text":
+        return ["", *map(str, column.missing_values)]
     allowed = {str(value) for value in column.allowed or ()}
     missing = [str(value) for value in column.missing_values]
     return [text for text in ABSENT if text not in allowed] + missing

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 import urllib.error
-import urllib.request
 from typing import Any
 
 import dagster as dg
+
+from mlops_assets.lib.http import call
 
 POLL_SECONDS = 0.2
 
@@ -28,22 +28,13 @@ class LocalTarget(dg.ConfigurableResource[Any]):
     url: str
     environment: str
 
-    def _call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        request = urllib.request.Request(
-            self.url + path,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=5) as response:
-            answer: dict[str, Any] = json.load(response)
-        return answer
-
     def model(self) -> dict[str, Any] | None:
         """What the app serves (its ``/model``), or None where no app answers."""
         try:
-            return self._call("/model")
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            model: dict[str, Any] = call(f"{self.url}/model")
+        except OSError:
             return None
+        return model
 
     def wait_for(self, digest: str, timeout: float) -> float:
         """Wait until the app serves a bundle.
@@ -81,8 +72,9 @@ class LocalTarget(dg.ConfigurableResource[Any]):
             TargetError: With the app's own words when it does not answer.
         """
         try:
-            return self._call("/predict", row)
+            answer: dict[str, Any] = call(f"{self.url}/predict", row)
         except urllib.error.HTTPError as error:
             raise TargetError(f"/predict answered {error.code}: {error.read().decode()}") from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except OSError as error:
             raise TargetError(f"/predict at {self.url} did not answer: {error}") from error
+        return answer

@@ -18,6 +18,8 @@ from mlops_assets.lib.dbt_project import (
     OUTPUT_VARIABLE,
     FeatureModel,
     FeatureModelError,
+    input_path,
+    input_relation,
 )
 from mlops_assets.lib.digests import digest_of, file_digest, short
 from mlops_assets.lib.spec import UseCase
@@ -93,7 +95,7 @@ def build(
                 "digest": digest,
                 "file": None if refused else file,
                 "sql": compiled,
-                "location": f"read_parquet('{store.path(rows['file'])}')",
+                "location": input_relation(store.path(rows["file"])),
                 "code_version": model.code_version,
             },
         )
@@ -132,7 +134,7 @@ def _build(
     Raises:
         FeatureModelError: With dbt's words when the model itself fails.
     """
-    os.environ[INPUT_VARIABLE] = str(source)
+    os.environ[INPUT_VARIABLE] = input_path(source)
     os.environ[OUTPUT_VARIABLE] = str(staged)
     try:
         invocation = dbt.cli(

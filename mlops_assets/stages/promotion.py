@@ -10,8 +10,11 @@ from typing import Any, Literal
 import dagster as dg
 
 from mlops_assets.lib import current
+from mlops_assets.lib.digests import digest_of, short
+from mlops_assets.lib.evaluation import broken_floors
 from mlops_assets.lib.ledger import last_decision
 from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.storage import Storage
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import candidates, evaluation, registered_version, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
@@ -80,10 +83,11 @@ def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
             lineage = manifest["lineage"]
             found = findings(context.instance, wanted(spec, batch_checks, manifest, digest))
             reasons += [
-                f"{f.asset} {f.check} of {f.subject[:12]}: {f.said or 'no result'} ({f.status})"
+                f"{f.asset} {f.check} of {short(f.subject)}: {f.said or 'no result'} ({f.status})"
                 for f in found
                 if f.status != "passed"
             ]
+            reasons += _under_the_floors(store, spec, lineage["evaluation"])
         decision: Literal["approved", "rejected"] = "rejected" if reasons else "approved"
         entry = last_decision(ledger.verify(), digest)
         settled = entry is not None and (
@@ -125,9 +129,17 @@ def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
     return dg.Definitions(assets=[promotion])
 
 
+def _under_the_floors(store: Storage, spec: UseCase, digest: str) -> list[str]:
+    """Apply the floors of the spec as it is now: they may have been raised since the evaluation."""
+    record = store.read_json(f"{spec.name}/evaluations/{digest}.json") or {}
+    if digest_of({key: value for key, value in record.items() if key != "digest"}) != digest:
+        return [f"evaluation {short(digest)} is missing or has changed since it was judged"]
+    return broken_floors(spec.gate.floors, record["out_of_fold"], record["test"])
+
+
 def _table(found: list[Finding]) -> str:
     lines = ["| asset | check | subject | result |", "| --- | --- | --- | --- |"]
     lines += [
-        f"| {f.asset} | {f.check} | `{f.subject[:12]}` | {f.status}: {f.said} |" for f in found
+        f"| {f.asset} | {f.check} | `{short(f.subject)}` | {f.status}: {f.said} |" for f in found
     ]
     return "\n".join(lines)

@@ -1,8 +1,8 @@
 """``rollout``: makes an approved version serve, and crowns it only when it does.
 
-The desired state moves, the serving app follows, the new version answers a golden row, the ledger
-says ``promoted`` and the alias ``champion`` moves. Every step may be done twice: a rollout that was
-killed is finished by the next one. A version that does not answer is taken back.
+The desired state moves, the serving app follows, the new version answers a golden row, the alias
+``champion`` moves and the ledger says ``promoted``. Every step may be done twice, so that a rollout
+which was killed is finished by the next one. A version that does not answer is taken back.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.lib import desired_state
+from mlops_assets.lib.bundle import golden_rows
 from mlops_assets.lib.ledger import awaiting_rollout, champion
 from mlops_assets.lib.onnx_model import PARITY
 from mlops_assets.lib.spec import UseCase
@@ -79,9 +80,11 @@ def build(spec: UseCase) -> dg.Definitions:
                 ledger.append("aborted", {**facts, "reasons": [str(error)]})
             yield asked.result(context, "smoke_test", False, digest, f"taken back: {error}")
             return
+        # The ledger comes last: a kill before it leaves the approval open, and all of this is done
+        # once more.
+        mlflow.crown(spec.name, version)
         if approved["decision"] == "approved":
             ledger.append("promoted", {**facts, "approval": approved["sequence"]})
-        mlflow.crown(spec.name, version)
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(digest),
             metadata={
@@ -116,14 +119,8 @@ def _smoke_test(
     Raises:
         TargetError: If the answer is another version's, or another number than training's.
     """
-    import polars as pl
-
     columns = [column.name for column in spec.contract.columns]
-    golden = store.path(role["bundle"]) / "golden.parquet"
-    row = pl.read_parquet(golden, columns=[*columns, "expected_probability"], n_rows=1).to_dicts()[
-        0
-    ]
-    expected = row.pop("expected_probability")
+    ((row, expected),) = golden_rows(store.path(role["bundle"]), columns, most=1)
     answer = target.predict(row)
     if answer["version"] != role["version"] or answer["digest"] != role["digest"]:
         raise TargetError(f"version {answer['version']} answered in place of {role['version']}")

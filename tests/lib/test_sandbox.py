@@ -72,7 +72,7 @@ def test_app_that_does_not_start_is_a_problem_at_once(tiny: Trained, tmp_path: P
 def test_app_that_falls_silent_is_a_problem(tiny: Trained, tmp_path: Path) -> None:
     bundle.write(tiny.parts(), tmp_path / "b")
     nobody = f"http://127.0.0.1:{sandbox.free_port()}"
-    trial = sandbox._replay(nobody, tmp_path / "b" / "golden.parquet", COLUMNS, 1.0)
+    trial = sandbox._replay(nobody, tmp_path / "b", COLUMNS, 1.0)
     assert trial.problem is not None
     assert trial.problem.startswith("/predict did not answer: ")
 

@@ -9,6 +9,9 @@ import pytest
 from dagster_shared.record import replace
 
 from mlops_assets.lib import current
+from mlops_assets.lib.dbt_project import feature_model, prepare
+from mlops_assets.stages import promotion
+from mlops_assets.stages.evidence import batch_checks
 from tests.platform import DATA, HEART, Platform, checks, platform
 
 Alter = Callable[[dg.AssetCheckEvaluation], dg.AssetCheckEvaluation | None]
@@ -133,6 +136,39 @@ def test_a_changed_bundle_is_rejected(replayed: Callable[[Alter], Platform]) -> 
     model.write_bytes(content)
     assert decide(made) == (False, ["rejected"])
     assert "model.onnx" in made.ledger.verify()[0]["reasons"][0]
+
+
+def test_floors_that_were_raised_since_the_evaluation_count(
+    replayed: Callable[[Alter], Platform],
+) -> None:
+    made = replayed(same)
+    gate = made.spec.gate.model_copy(update={"floors": {"roc_auc": 0.99}})
+    spec = made.spec.model_copy(update={"gate": gate})
+    model = feature_model(prepare(HEART, spec.contract), HEART)
+    built = promotion.build(spec, lambda lineage: batch_checks(spec, model, lineage))
+    (asset,) = built.assets or []
+    assert isinstance(asset, dg.AssetsDefinition)
+    result = dg.materialize(
+        [asset], instance=made.instance, resources=made.resources, raise_on_error=False
+    )
+    assert not result.success
+    (entry,) = made.ledger.verify()
+    assert entry["decision"] == "rejected"
+    assert "out of fold is below 0.99" in entry["reasons"][0]
+
+
+@pytest.mark.parametrize("remove", [True, False])
+def test_an_evaluation_that_is_gone_or_was_edited_rejects(
+    replayed: Callable[[Alter], Platform], remove: bool
+) -> None:
+    made = replayed(same)
+    (path,) = made.store.path(f"{HEART}/evaluations").iterdir()
+    if remove:
+        path.unlink()
+    else:
+        path.write_text(path.read_text().replace('"threshold": 0.5', '"threshold": 0.6'))
+    assert decide(made) == (False, ["rejected"])
+    assert "is missing or has changed" in made.ledger.verify()[0]["reasons"][0]
 
 
 def test_deciding_twice_writes_one_line(replayed: Callable[[Alter], Platform]) -> None:

@@ -1,12 +1,18 @@
 """The whole graph on the real Cleveland data."""
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
 from mlops_assets.lib import current
+from mlops_assets.lib.feature_sql import portable
+from mlops_assets.lib.specs import load_spec
 from mlops_assets.stages.checks import SUBJECT
 from serving.manifest import verify
 from tests.platform import DATA, HEART, Platform, checks, platform
+
+COLUMNS = [column.name for column in load_spec(HEART).contract.columns]
 
 
 def test_every_asset_is_made_with_rows_schema_and_links(trained: Platform) -> None:
@@ -126,3 +132,14 @@ def test_ingesting_again_changes_nothing(fresh: Platform) -> None:
     }
     assert checks(fresh.ingest(key)) == first
     assert pointers == {stage: fresh.batches.pointer(key, stage) for stage in pointers}
+
+
+def test_a_folder_with_quotes_brackets_and_spaces_in_its_name_works(tmp_path: Path) -> None:
+    home = tmp_path / "it's [my] home *"
+    home.mkdir()
+    with platform(home) as made:
+        result = made.ingest(made.land(DATA / "heart_cleveland.csv"))
+        assert result.success
+        pointer = made.batches.pointer(made.batches.keys()[0], "features")
+        assert pointer is not None
+        assert portable(pointer["sql"], pointer["location"], COLUMNS)

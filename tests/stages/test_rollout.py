@@ -79,6 +79,17 @@ def test_a_rollout_killed_before_the_alias_is_finished_by_the_next(approved: Pla
     assert approved.mlflow.champion(HEART) == entry["version"]
 
 
+@pytest.mark.usefixtures("serve")
+def test_a_rollout_killed_before_the_ledger_line_is_asked_for_again(approved: Platform) -> None:
+    version = approved.ledger.entries()[-1]["version"]
+    approved.mlflow.crown(HEART, version)
+    (request,) = approved.tick("rollout").run_requests or []
+    assert request.tags["mlops/use_case"] == HEART
+    assert approved.run("deploy").success
+    assert decisions(approved) == ["approved", "promoted"]
+    assert approved.mlflow.champion(HEART) == version
+
+
 def test_without_a_serving_app_the_old_state_comes_back(approved: Platform) -> None:
     result = approved.run("deploy")
     assert not result.success
