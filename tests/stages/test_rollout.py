@@ -90,6 +90,19 @@ def test_a_rollout_killed_before_the_ledger_line_is_asked_for_again(approved: Pl
     assert approved.mlflow.champion(HEART) == version
 
 
+@pytest.mark.usefixtures("serve")
+def test_a_champion_that_mlflow_does_not_know_is_not_promoted(approved: Platform) -> None:
+    store = approved.home / "mlflow" / "mlflow.db"
+    kept = store.read_bytes()
+    store.write_text("this is no database")
+    assert not approved.run("deploy").success
+    assert decisions(approved) == ["approved"]
+    store.write_bytes(kept)
+    assert len(approved.tick("rollout").run_requests or []) == 1
+    assert approved.run("deploy").success
+    assert decisions(approved) == ["approved", "promoted"]
+
+
 def test_without_a_serving_app_the_old_state_comes_back(approved: Platform) -> None:
     result = approved.run("deploy")
     assert not result.success

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
+from mlops_assets.launcher import DIED_TAG
 from tests.platform import DATA, HEART, Platform
 
 
@@ -13,11 +14,12 @@ def requests(result: dg.SensorResult) -> list[dg.RunRequest]:
     return list(result.run_requests or [])
 
 
-def run_of(made: Platform, request: dg.RunRequest, status: dg.DagsterRunStatus) -> None:
+def run_of(
+    made: Platform, request: dg.RunRequest, status: dg.DagsterRunStatus, **tags: str
+) -> None:
     """Record a run that the request led to."""
-    assert request.tags is not None
     create_run_for_test(
-        made.instance, job_name=f"{HEART}_ingest", status=status, tags=dict(request.tags)
+        made.instance, job_name=f"{HEART}_ingest", status=status, tags={**request.tags, **tags}
     )
 
 
@@ -55,6 +57,13 @@ def test_a_run_that_died_is_tried_again_and_not_for_ever(landed: Platform) -> No
     result = landed.tick("landing")
     assert requests(result) == []
     assert "is not tried again" in str(result.skip_reason)
+
+
+def test_a_run_that_was_killed_does_not_count_as_a_failure(landed: Platform) -> None:
+    for _ in range(10):
+        (request,) = requests(landed.tick("landing"))
+        run_of(landed, request, dg.DagsterRunStatus.FAILURE, **{DIED_TAG: "true"})
+    assert len(requests(landed.tick("landing"))) == 1
 
 
 def test_an_ingested_batch_is_done_and_asks_for_a_retrain(landed: Platform) -> None:
