@@ -13,7 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from serving.manifest import file_digest
+
 PARTIAL_PREFIX = ".partial-"
+
+
+class ChangedError(Exception):
+    """A file is not what was judged; the message names it."""
 
 
 class Storage:
@@ -32,6 +38,34 @@ class Storage:
         if not path.is_relative_to(self.root):
             raise ValueError(f"the key {key!r} leaves the storage root {self.root}")
         return path
+
+    def verified(self, key: str, digest: str) -> Path:
+        """The path of a file that is still what its digest says.
+
+        Raises:
+            ChangedError: If it is gone or has other bytes than those that were judged.
+        """
+        path = self.path(key)
+        if not path.is_file() or file_digest(path) != digest:
+            raise ChangedError(
+                f"{path} is gone or has changed since it was made ({digest[:12]} expected): "
+                "remove it and materialise the asset that makes it"
+            )
+        return path
+
+    def verified_folder(self, key: str, files: Mapping[str, str]) -> Path:
+        """The path of a folder whose files are still what their digests say.
+
+        Args:
+            key: Of the folder.
+            files: Digest by name.
+
+        Raises:
+            ChangedError: Naming the first file that is gone or has changed.
+        """
+        for name, digest in files.items():
+            self.verified(f"{key}/{name}", digest)
+        return self.path(key)
 
     def exists(self, key: str) -> bool:
         """Whether something is stored under the key."""

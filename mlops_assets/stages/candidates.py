@@ -13,6 +13,7 @@ from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.onnx_model import convert
 from mlops_assets.lib.spec import Algorithm, UseCase
 from mlops_assets.lib.statistics import Interval, with_intervals
+from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.training import Trained, train
 from mlops_assets.lib.training_set import ROWS
 from mlops_assets.resources import MlflowTracking, StorageRoot
@@ -68,10 +69,7 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
         source = current.read(store, spec.name, training_set.STAGE)
         if source is None:
             raise dg.Failure(f"there is no training set: materialise {spec.name}/training_set")
-        path = store.path(training_set.folder(spec.name, source["digest"])) / ROWS
-        if file_digest(path) != source["files"][ROWS]:
-            raise dg.Failure(f"{path} has changed since it was made: materialise training_set")
-        rows = pd.read_parquet(path)
+        rows = pd.read_parquet(training_set.files(store, spec, source) / ROWS)
         features = rows[source["features"]].to_numpy(np.float32)
         target = rows["target"].to_numpy(np.float64)
         seen = (rows["side"] == "train").to_numpy()
@@ -142,6 +140,11 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
         yield asked.result(context, "beats_dummy", bool(beats), digest, said)
 
     return dg.Definitions(assets=[candidate])
+
+
+def files(store: Storage, spec: UseCase, record: dict[str, Any]) -> Path:
+    """The folder of a candidate, as long as its files are what was recorded."""
+    return store.verified_folder(folder(spec.name, record["digest"]), record["files"])
 
 
 def score_table(scores: Mapping[str, Interval]) -> str:

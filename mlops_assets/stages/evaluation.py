@@ -94,10 +94,10 @@ def build(spec: UseCase) -> dg.Definitions:
         chosen = entries[best]
         context.log.info(f"{best} wins among {', '.join(sorted(entries))}")
 
-        folder = store.path(training_set.folder(spec.name, source["digest"]))
+        folder = training_set.files(store, spec, source)
         rows = pd.read_parquet(folder / ROWS)
         inputs = pd.read_parquet(folder / INPUTS)
-        files = store.path(candidates.folder(spec.name, chosen["digest"]))
+        files = candidates.files(store, spec, chosen)
         predictions = pd.read_parquet(files / candidates.PREDICTIONS)
         target = rows["target"].to_numpy(np.float64)
         seen = (rows["side"] == "train").to_numpy()

@@ -69,11 +69,12 @@ def build(
         rows = known.pointer(key, validated.STAGE)
         if rows is None or rows["file"] is None:
             raise dg.Failure(f"batch {key} has no valid rows: materialise {spec.name}/validated")
+        valid = store.verified(rows["file"], rows["digest"])
         source = input_digest(model, rows["digest"])
         file = f"{spec.name}/features/{key}-{short(source)}.parquet"
         with tempfile.TemporaryDirectory() as scratch:
             staged = Path(scratch) / "features.parquet"
-            results = _build(dbt, model, store.path(rows["file"]), staged, Path(scratch))
+            results = _build(dbt, model, valid, staged, Path(scratch))
             digest = file_digest(staged)
             answers = {
                 test.name: next(r for r in results if r["unique_id"] == test.unique_id)
@@ -95,7 +96,7 @@ def build(
                 "digest": digest,
                 "file": None if refused else file,
                 "sql": compiled,
-                "location": input_relation(store.path(rows["file"])),
+                "location": input_relation(valid),
                 "code_version": model.code_version,
             },
         )

@@ -74,8 +74,8 @@ def build(spec: UseCase) -> dg.Definitions:
             "contract": source["contract"],
             "batches": source["batches"],
         }
-        rows = store.path(training_set.folder(spec.name, source["digest"]))
-        files = store.path(candidates.folder(spec.name, entry["digest"]))
+        rows = training_set.files(store, spec, source)
+        files = candidates.files(store, spec, entry)
         parts = bundle.Parts(
             use_case=spec.name,
             contract=spec.contract,

@@ -9,7 +9,7 @@ import dagster as dg
 
 from mlops_assets.lib import current
 from mlops_assets.lib.dbt_project import FeatureModel
-from mlops_assets.lib.digests import digest_of, file_digest, short
+from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.feature_sql import portable
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
@@ -146,18 +146,15 @@ def build(
 
 
 def _source(store: Storage, batch: Batch) -> Source:
-    """The files of a batch, if they are still what the checks judged.
+    """The files of a batch, as long as they are what the checks judged."""
+    made, rows = (batch.pointers[stage] for stage in (features.STAGE, validated.STAGE))
+    return Source(
+        batch.receipt.key,
+        store.verified(made["file"], made["digest"]),
+        store.verified(rows["file"], rows["digest"]),
+    )
 
-    Raises:
-        dg.Failure: If a file's digest is no longer the one on record.
-    """
-    paths = {}
-    for stage in (features.STAGE, validated.STAGE):
-        pointer = batch.pointers[stage]
-        paths[stage] = store.path(pointer["file"])
-        if file_digest(paths[stage]) != pointer["digest"]:
-            raise dg.Failure(
-                f"{paths[stage]} has changed since its checks: materialise {stage} of batch "
-                f"{batch.receipt.key} ({short(pointer['digest'])} expected)"
-            )
-    return Source(batch.receipt.key, paths[features.STAGE], paths[validated.STAGE])
+
+def files(store: Storage, spec: UseCase, record: dict[str, Any]) -> Path:
+    """The folder of a training set, as long as its files are what was recorded."""
+    return store.verified_folder(folder(spec.name, record["digest"]), record["files"])

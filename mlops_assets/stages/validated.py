@@ -164,7 +164,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         with store.writing(file) as good, store.writing(quarantine) as bad:
             found = validate(
                 spec.contract,
-                store.path(landed["file"]),
+                store.verified(landed["file"], landed["digest"]),
                 good,
                 bad,
                 batch=key.rsplit("-", 1)[-1],

@@ -1,5 +1,6 @@
 """Attempts to promote a version whose checks did not pass, for exactly its digests."""
 
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -184,6 +185,83 @@ def test_a_broken_ledger_takes_no_decision(replayed: Callable[[Alter], Platform]
     path.write_text(path.read_text().replace("approved", "promoted"))
     assert not made.materialize("promotion").success
     assert len(made.ledger.entries()) == 1
+
+
+def test_a_candidate_that_was_changed_is_not_registered(
+    replayed: Callable[[Alter], Platform],
+) -> None:
+    made = replayed(same)
+    record = current.read(made.store, HEART, "candidates/logistic_regression")
+    assert record is not None
+    model = made.store.path(f"{HEART}/candidates/{record['digest']}/model.onnx")
+    model.write_bytes(model.read_bytes() + b" ")
+    result = made.materialize("registered_version")
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "has changed since it was made" in str(failure.step_failure_data.error)
+
+
+def test_a_bundle_that_the_serving_app_does_not_answer_with_is_rejected(
+    trained: Platform,
+    replayed: Callable[[Alter], Platform],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = replayed(same)
+    shutil.copytree(trained.home / "mlflow", tmp_path / "mlflow")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    # Every new interpreter ends before it serves; this one is at work already.
+    (broken / "sitecustomize.py").write_text("raise SystemExit('no app today')\n")
+    monkeypatch.setenv("PYTHONPATH", str(broken))
+    found = checks(made.materialize("registered_version"))
+    assert found["registered_version/onnx_parity"][0]
+    for name in ("golden_rows", "latency"):
+        passed, said = found[f"registered_version/{name}"]
+        assert not passed
+        assert "it ended with status" in said
+    assert decide(made) == (False, ["rejected"])
+
+
+def test_noise_is_rejected(fresh: Platform) -> None:
+    header, *rows = (DATA / "heart_cleveland.csv").read_text().splitlines()
+    labels = [row.rsplit(",", 1)[1] for row in rows]
+    random.Random(1).shuffle(labels)
+    shuffled = [f"{row.rsplit(',', 1)[0]},{y}" for row, y in zip(rows, labels, strict=True)]
+    key = fresh.land("\n".join([header, *shuffled]) + "\n", "noise.csv")
+    assert fresh.ingest(key).success
+    result = fresh.run("retrain")
+    assert not result.success
+    found = checks(result)
+    assert not found["logistic_regression/beats_dummy"][0]
+    assert not found["evaluation/floors"][0]
+    (entry,) = fresh.ledger.verify()
+    assert entry["decision"] == "rejected"
+    assert any("beats_dummy" in reason for reason in entry["reasons"])
+    assert any("floors" in reason for reason in entry["reasons"])
+    # It is an answer: nothing is tried again, and nothing is rolled out.
+    assert not fresh.tick("retrain").run_requests
+    assert not fresh.tick("rollout").run_requests
+
+
+def test_a_batch_that_failed_a_check_is_left_out_of_the_training_set(fresh: Platform) -> None:
+    good = fresh.land(DATA / "heart_cleveland.csv")
+    bad = fresh.land(DATA / "heart_hungarian.csv")
+    assert fresh.ingest(good).success
+    assert fresh.ingest(bad).success
+    pointer = fresh.batches.pointer(bad, "validated")
+    assert pointer is not None
+    verdict = dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey([HEART, "validated"]),
+        check_name="quality",
+        passed=False,
+        metadata={"subject": dg.MetadataValue.text(pointer["digest"])},
+    )
+    fresh.instance.report_runless_asset_event(verdict)
+    assert fresh.materialize("training_set").success
+    record = current.read(fresh.store, HEART, "training_set")
+    assert record is not None
+    assert [batch["key"] for batch in record["batches"]] == [good]
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from mlops_assets.lib import desired_state
 from mlops_assets.lib.sandbox import free_port
+from mlops_assets.resources.rollout_target import TargetError
+from mlops_assets.stages import rollout
 from tests.platform import HEART, Platform, checks, platform
 
 PATIENT = {
@@ -101,6 +104,29 @@ def test_a_champion_that_mlflow_does_not_know_is_not_promoted(approved: Platform
     assert len(approved.tick("rollout").run_requests or []) == 1
     assert approved.run("deploy").success
     assert decisions(approved) == ["approved", "promoted"]
+
+
+@pytest.mark.usefixtures("serve")
+def test_an_app_that_answers_something_else_fails_the_smoke_test(approved: Platform) -> None:
+    assert approved.run("deploy").success
+    entry = approved.ledger.entries()[-1]
+    role = {"version": entry["version"], "bundle": entry["path"], "digest": entry["bundle"]}
+    said, _ = rollout._smoke_test(approved.store, approved.target, approved.spec, role)
+    assert "as expected" in said
+    with pytest.raises(TargetError, match="answered in place of 7"):
+        rollout._smoke_test(approved.store, approved.target, approved.spec, role | {"version": "7"})
+    other = approved.store.path(f"{HEART}/bundles/other")
+    shutil.copytree(approved.store.path(entry["path"]), other)
+    rows = pl.read_parquet(other / "golden.parquet")
+    shifted = rows.with_columns(pl.col("expected_probability") + 1e-4)
+    shifted.write_parquet(other / "golden.parquet")
+    with pytest.raises(TargetError, match="training said"):
+        rollout._smoke_test(
+            approved.store,
+            approved.target,
+            approved.spec,
+            role | {"bundle": f"{HEART}/bundles/other"},
+        )
 
 
 def test_without_a_serving_app_the_old_state_comes_back(approved: Platform) -> None:

@@ -1,0 +1,72 @@
+"""The limits of a batch: what refuses it, what only warns."""
+
+from collections import Counter
+
+import pytest
+
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.validation import Validation
+from mlops_assets.stages.validated import judge
+from tests.platform import HEART
+
+NO_GAPS = {column.name: 0.0 for column in load_spec(HEART).contract.every_column}
+
+
+@pytest.fixture(scope="module")
+def spec() -> UseCase:
+    return load_spec(HEART)
+
+
+def found(
+    *, rows: int = 100, valid: int = 100, positives: int = 50, duplicates: int = 0, **missing: float
+) -> Validation:
+    kinds = Counter({"cp": rows - valid} if rows > valid else {})
+    return Validation(
+        rows=rows,
+        valid=valid,
+        duplicates=duplicates,
+        missing=NO_GAPS | missing,
+        reasons=kinds,
+        examples={"cp": "cp: 9 is not one of 0, 1, 2, 3"},
+        positives=positives,
+    )
+
+
+def failing(spec: UseCase, batch: Validation) -> set[str]:
+    return {name for name, passed, _ in judge(spec, batch) if not passed}
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        pytest.param(found(), set(), id="clean"),
+        pytest.param(found(valid=70, positives=35), {"warnings"}, id="30 % broken, at the limit"),
+        pytest.param(found(valid=69, positives=35), {"ranges", "warnings"}, id="31 % broken"),
+        pytest.param(found(chol=0.3), {"warnings"}, id="30 % missing, at the limit"),
+        pytest.param(found(chol=0.31), {"missing", "warnings"}, id="31 % missing"),
+        pytest.param(found(ca=1.0, thal=1.0, slope=1.0), {"warnings"}, id="never refuses"),
+        pytest.param(found(duplicates=20), {"warnings"}, id="20 % repeated, at the limit"),
+        pytest.param(found(duplicates=21), {"duplicates", "warnings"}, id="21 % repeated"),
+        pytest.param(found(positives=9), {"target_distribution"}, id="too few positives"),
+        pytest.param(found(positives=91), {"target_distribution"}, id="too many positives"),
+        pytest.param(
+            found(valid=40, positives=20), {"ranges", "quality", "warnings"}, id="quality 40"
+        ),
+        pytest.param(
+            found(rows=3, valid=0, positives=0),
+            {"ranges", "target_distribution", "quality", "warnings"},
+            id="no valid row",
+        ),
+    ],
+)
+def test_a_batch_is_held_against_the_limits(
+    spec: UseCase, batch: Validation, expected: set[str]
+) -> None:
+    assert failing(spec, batch) == expected
+
+
+def test_what_is_said_names_the_value_the_column_and_the_limit(spec: UseCase) -> None:
+    said = {name: text for name, _, text in judge(spec, found(valid=60, positives=30, chol=0.4))}
+    assert "cp: 9 is not one of 0, 1, 2, 3 (40 rows like it)" in said["ranges"]
+    assert said["missing"] == "over the limit: chol 40.0% (limit 30%)"
