@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dev test bench lint lock clean distclean
+.PHONY: help setup setup-dev demo dev test bench faults lint lock clean distclean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test: setup-dev lint  ## Pass every test
 
 bench: setup-dev  ## Measure what docs/figures.md shows
 	@for name in loading cleveland; do $(BIN)/python -m tests.benchmarks.$$name 2>/dev/null || exit 1; done
+
+faults: setup-dev  ## Kill everything at named points and at random times (about 40 minutes)
+	$(BIN)/python -m tests.recovery
 
 lint: setup-dev  ## Style and types
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from mlops_assets.launcher import DIED_TAG
 from mlops_assets.lib import current
 from mlops_assets.lib.dbt_project import FeatureModel
 from mlops_assets.lib.digests import digest_of, short
-from mlops_assets.lib.ledger import awaiting_rollout
+from mlops_assets.lib.ledger import BATCH_DECISIONS, awaiting_rollout, last_verdict
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.resources import LocalTarget, StorageRoot
 from mlops_assets.stages import training_set
@@ -128,10 +128,11 @@ def landing_sensor(
             for batch in looked
             if batch.state == "outstanding"
         ]
-        refused = [batch.receipt.key for batch in looked if batch.state == "refused"]
         otherwise = f"{len(looked)} batches have landed, every one is ingested"
-        if refused:
-            otherwise += f"; refused by their checks: {', '.join(refused)}"
+        for state, said in (("refused", "refused by their checks"), ("withdrawn", "withdrawn")):
+            keys = [batch.receipt.key for batch in looked if batch.state == state]
+            if keys:
+                otherwise += f"; {said}: {', '.join(keys)}"
         adding = [partitions.build_add_request(new)] if new else []
         return _result(context, answers, otherwise, adding)
 
@@ -160,7 +161,8 @@ def retrain_sensor(
             return _result(context, [], "batches are being ingested")
         wanted = training_set.wanted_digest(spec, model, accepted)
         entries = storage.ledger(spec.name).entries()
-        if any(entry.get("wanted") == wanted for entry in entries):
+        verdict = last_verdict(entries)
+        if verdict is not None and verdict.get("wanted") == wanted:
             return _result(context, [], "the ledger has a decision about the accepted batches")
         made = current.read(storage.open(), spec.name, training_set.STAGE)
         if made is not None and made["wanted"] == wanted:
@@ -172,7 +174,10 @@ def retrain_sensor(
         jobs = Jobs(context.instance, job)
         if jobs.active():
             return _result(context, [], "a retrain is at work")
-        return _result(context, [jobs.request(wanted, spec.name)], "")
+        # A batch that was taken out and put back is new work on old rows.
+        turn = sum(entry["decision"] in BATCH_DECISIONS for entry in entries)
+        subject = f"{wanted}/{turn}" if turn else wanted
+        return _result(context, [jobs.request(subject, spec.name)], "")
 
     return sensor
 

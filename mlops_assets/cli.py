@@ -1,6 +1,7 @@
 """The ``mlops`` command: a thin layer over the functions that the assets use."""
 
 import argparse
+import getpass
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 from mlops_assets import home
 from mlops_assets.lib.batches import Batches, batch_key
 from mlops_assets.lib.digests import file_digest
-from mlops_assets.lib.ledger import Ledger, LedgerError
+from mlops_assets.lib.ledger import BATCH_DECISIONS, Ledger, LedgerError
 from mlops_assets.lib.specs import UnknownUseCaseError, load_spec, load_specs
 from mlops_assets.lib.storage import Storage
 
@@ -54,6 +55,25 @@ def _parser() -> argparse.ArgumentParser:
     ledger.add_argument("use_case", nargs="?")
     ledger.set_defaults(run=_ledger)
 
+    withdraw = commands.add_parser("withdraw", help="take a bad batch out of all later training")
+    withdraw.add_argument("use_case")
+    withdraw.add_argument("batch", help="its key, as `mlops status` shows it")
+    withdraw.add_argument("--reason", default="no reason given", help="goes into the ledger")
+    withdraw.add_argument("--by", default=None, help="who decides; default: the user")
+    withdraw.add_argument("--undo", action="store_true", help="put it back")
+    withdraw.set_defaults(run=_withdraw)
+
+    prune = commands.add_parser("prune", help="remove what no kept version needs")
+    prune.add_argument("use_case", nargs="?")
+    prune.add_argument(
+        "--dry-run", action="store_true", help="say what would go, and touch nothing"
+    )
+    prune.set_defaults(run=_prune)
+
+    doctor = commands.add_parser("doctor", help="find what is wrong, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(run=_doctor)
+
     demo = commands.add_parser("demo", help="the whole loop on this machine")
     demo.add_argument("--once", action="store_true", help="exit when the champion has answered")
     demo.set_defaults(run=_demo)
@@ -92,7 +112,7 @@ def _land(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from mlops_assets.status import as_text, status
+    from mlops_assets.operations.status import as_text, status
 
     specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
     states = [status(spec) for spec in specs]
@@ -123,12 +143,67 @@ def _ledger(options: argparse.Namespace) -> int:
             continue
         for entry in ledger.entries():
             reasons = "; ".join(entry.get("reasons") or [])
+            about = (
+                f"batch {entry['batch']}"
+                if entry["decision"] in BATCH_DECISIONS
+                else f"version {entry['version']} ({str(entry['bundle'])[:12]})"
+            )
             print(
                 f"{spec.name} {entry['sequence']} {entry['time'][:19]}Z {entry['decision']} "
-                f"version {entry['version']} ({str(entry['bundle'])[:12]}) by {entry['actor']}"
-                + (f": {reasons}" if reasons else "")
+                f"{about} by {entry['actor']}" + (f": {reasons}" if reasons else "")
             )
     return 0
+
+
+def _withdraw(options: argparse.Namespace) -> int:
+    from mlops_assets.operations.withdraw import serves_withdrawn, withdraw
+
+    spec, store = load_spec(options.use_case), Storage(home.storage_root())
+    actor = options.by or getpass.getuser()
+    entry = withdraw(
+        store, spec, options.batch, actor=actor, reason=options.reason, undo=options.undo
+    )
+    done = "restored" if options.undo else "withdrawn"
+    if entry is None:
+        print(f"batch {options.batch} is {done} already; nothing is changed")
+        return 0
+    print(f"batch {options.batch} is {done} (entry {entry['sequence']} of the ledger)")
+    print("the retrain sensor makes the next training set accordingly")
+    if serves_withdrawn(store, Ledger(store, spec.name).entries()):
+        print("the champion was trained on it and serves until the next version is promoted")
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from dagster import DagsterInstance
+
+    from mlops_assets.operations.prune import Pruning
+    from mlops_assets.resources import MlflowTracking
+
+    if not (home.home() / "dagster").is_dir():
+        print(f"there is nothing in {home.home()} yet")
+        return 0
+    specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
+    mlflow = MlflowTracking(
+        tracking_uri=home.mlflow_uri(), ui=home.url("mlflow"), dagster_ui=home.url("dagster")
+    )
+    if options.dry_run:
+        print("Nothing is touched; this would go:")
+    with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+        for spec in specs:
+            store = Storage(home.storage_root())
+            for line in Pruning(spec, store, instance, mlflow, dry_run=options.dry_run).run():
+                print(line, flush=True)
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mlops_assets.operations.doctor import as_text, examine
+
+    findings = examine()
+    shown = [vars(finding) for finding in findings]
+    print(json.dumps(shown, indent=2) if options.json else as_text(findings))
+    return int(any(finding.level == "fail" for finding in findings))
 
 
 def _demo(options: argparse.Namespace) -> int:

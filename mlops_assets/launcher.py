@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 
 import psutil
-from dagster import DagsterEventType, DagsterRun
+from dagster import DagsterEventType, DagsterInstance, DagsterRun
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 
 # On a run whose process vanished: it got no answer, and that was not its own doing.
@@ -32,7 +32,7 @@ class LocalRunLauncher(DefaultRunLauncher):
         A process number may have been given to somebody else since: a process that is younger than
         the report is not the run's.
         """
-        reported = self._reported(run.run_id)
+        reported = reported_process(self._instance, run.run_id)
         if reported is None:
             return self._without_a_report(run.run_id)
         pid, moment = reported
@@ -60,15 +60,17 @@ class LocalRunLauncher(DefaultRunLauncher):
             return CheckRunHealthResult(WorkerStatus.FAILED, "no process has reported a start")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
-    def _reported(self, run_id: str) -> tuple[int, float] | None:
-        for entry in self._instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
-            event = entry.dagster_event
-            if event is None or not event.is_engine_event:
-                continue
-            pid = event.engine_event_data.metadata.get("pid")
-            if pid is not None:
-                return int(str(pid.value)), entry.timestamp
-        return None
+
+def reported_process(instance: DagsterInstance, run_id: str) -> tuple[int, float] | None:
+    """The process that said it had started for a run, and when; None while none has."""
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
+        event = entry.dagster_event
+        if event is None or not event.is_engine_event:
+            continue
+        pid = event.engine_event_data.metadata.get("pid")
+        if pid is not None:
+            return int(str(pid.value)), entry.timestamp
+    return None
 
 
 def is_alive(pid: int, reported: float) -> bool:

@@ -9,15 +9,47 @@ from typing import Any
 
 import dagster as dg
 
+from mlops_assets.defs import recovery, resources
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.specs import load_spec
 from mlops_assets.lib.storage import Storage
 from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
+from mlops_assets.use_case import TabularClassifier
 
 DATA = Path(__file__).parents[1] / "mlops_assets" / "data"
 HEART = "heart_disease"
+
+
+# Few folds and trials: what is tested is the way, not the model. The demo trains in earnest.
+QUICK = {
+    "outer_folds": 3,
+    "inner_folds": 2,
+    "trials": 2,
+    "minimum_rows": 150,
+    "minimum_positives": 40,
+    "candidates": {
+        "logistic_regression": {},
+        "xgboost": {"fixed": {"n_estimators": 30}},
+        "stacked_ensemble": {},
+    },
+}
+
+
+def quick_spec() -> UseCase:
+    """Heart disease with a training that takes seconds."""
+    spec = load_spec(HEART).model_dump(mode="json", exclude_unset=True)
+    return UseCase.model_validate(spec | {"training": QUICK})
+
+
+def quick_definitions() -> dg.Definitions:
+    """Its graph, with the real resources."""
+    component = TabularClassifier.model_validate(
+        quick_spec().model_dump(mode="json", exclude_unset=True)
+    )
+    graph = component.build_defs(dg.ComponentTree.for_test().load_context)
+    return dg.Definitions.merge(graph, resources.resources(), recovery.recovery())
 
 
 class Platform:
@@ -28,12 +60,14 @@ class Platform:
     ) -> None:
         self.home = home
         self.instance = instance
-        self.spec: UseCase = load_spec(HEART)
+        self.spec = quick_spec()
         self.store = Storage(home / "storage")
         self.batches = Batches(self.store, HEART)
         self.ledger = Ledger(self.store, HEART)
         self.mlflow = MlflowTracking(
-            tracking_uri=f"sqlite:///{home / 'mlflow' / 'mlflow.db'}", ui="http://127.0.0.1:1"
+            tracking_uri=f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
+            ui="http://127.0.0.1:1",
+            dagster_ui="http://127.0.0.1:2",
         )
         self.target = LocalTarget(url=url, environment="dev")
         self.resources = {
@@ -114,10 +148,8 @@ def platform(home: Path, url: str = "http://127.0.0.1:9") -> Iterator[Platform]:
         home: An empty folder.
         url: Of the serving app; nothing listens at the default.
     """
-    from mlops_assets.definitions import defs
-
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Platform(home, instance, defs(), url)
+        yield Platform(home, instance, quick_definitions(), url)
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ import pytest
 from mlops_assets.demo.processes import left_over
 from mlops_assets.lib.sandbox import free_port
 from tests.platform import HEART, environment
+
+pytestmark = pytest.mark.timeout(900)
 
 MLOPS = Path(sys.executable).parent / "mlops"
 
@@ -60,9 +64,7 @@ def test_a_second_demo_goes_on_and_ctrl_c_stops_it(
     once: subprocess.CompletedProcess[str], home: Path, settings: dict[str, str]
 ) -> None:
     assert once.returncode == 0
-    with subprocess.Popen(
-        [MLOPS, "demo"], env=settings, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with _running_demo(settings, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         said = ""
         for line in process.stdout:
@@ -89,13 +91,11 @@ def test_what_a_killed_demo_left_is_stopped_by_the_next(
     once: subprocess.CompletedProcess[str], home: Path, settings: dict[str, str]
 ) -> None:
     assert once.returncode == 0
-    process = subprocess.Popen([MLOPS, "demo"], env=settings, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(left_over(home)) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.kill()
-    process.wait()
+    with _running_demo(settings, stdout=subprocess.DEVNULL):
+        deadline = time.monotonic() + 60
+        while len(left_over(home)) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
     assert left_over(home)
     again = subprocess.run(
         [MLOPS, "demo", "--once"],
@@ -125,6 +125,16 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"port {port}, which serving needs, is in use" in done.stderr
     assert f"MLOPS_SERVING_PORT={port + 1} make demo" in done.stderr
+
+
+@contextmanager
+def _running_demo(settings: dict[str, str], stdout: int) -> Iterator[subprocess.Popen[str]]:
+    """A demo that is killed at the end of the block if it still runs."""
+    with subprocess.Popen([MLOPS, "demo"], env=settings, stdout=stdout, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _status(settings: dict[str, str]) -> dict[str, dict[str, str]]:

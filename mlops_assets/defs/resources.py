@@ -17,6 +17,7 @@ def resources() -> dg.Definitions:
             "mlflow": MlflowTracking(
                 tracking_uri=mlflow_uri(),
                 ui=url("mlflow"),
+                dagster_ui=url("dagster"),
             ),
             "dbt": DbtCliResource(
                 project_dir=str(PROJECT_DIR),

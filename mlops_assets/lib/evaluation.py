@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.spec import FloorMetric, Gate
+from mlops_assets.lib.spec import Decision, FloorMetric, Gate
 from mlops_assets.lib.statistics import CALIBRATION_BINS, Interval, with_intervals
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ class Slice:
     rows: int
     positives: int
     roc_auc: Interval | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**vars(self), "roc_auc": self.roc_auc and self.roc_auc.as_dict()}
 
     def falls_behind(self, overall: float, gate: Gate) -> bool:
         """Whether the whole interval lies more than the allowed gap below the overall score."""
@@ -104,6 +107,70 @@ def calibration_curve(target: Floats, probability: Floats) -> list[dict[str, flo
         for b in range(CALIBRATION_BINS)
         if (bins == b).any()
     ]
+
+
+@dataclass(frozen=True)
+class CostCurve:
+    """What decisions cost, by threshold.
+
+    Attributes:
+        thresholds: From 0 to 1.
+        costs: Mean cost of a row at each threshold.
+        chosen: The threshold in use.
+        cost: Mean cost of a row there.
+        least_at: The threshold of least cost on these very rows; with few rows it is mostly noise.
+        least: Mean cost there.
+    """
+
+    thresholds: list[float]
+    costs: list[float]
+    chosen: float
+    cost: float
+    least_at: float
+    least: float
+
+
+def cost_curve(target: Floats, probability: Floats, decision: Decision) -> CostCurve:
+    """Mean cost of a decision at every hundredth and at the threshold in use.
+
+    Args:
+        target: 0 or 1, shape ``[n]``.
+        probability: Out-of-fold, shape ``[n]``.
+        decision: What errors cost.
+    """
+    import numpy as np
+
+    thresholds = np.linspace(0, 1, 101)
+    false_alarm, miss = decision.cost_false_positive, decision.cost_false_negative
+
+    def mean_cost(threshold: float) -> float:
+        called = probability >= threshold
+        alarms, misses = (called & (target == 0)).sum(), (~called & (target == 1)).sum()
+        return float((false_alarm * alarms + miss * misses) / len(target))
+
+    costs = [mean_cost(threshold) for threshold in thresholds]
+    best = int(np.argmin(costs))
+    return CostCurve(
+        thresholds.tolist(),
+        costs,
+        decision.threshold,
+        mean_cost(decision.threshold),
+        float(thresholds[best]),
+        costs[best],
+    )
+
+
+def baseline(target: Floats, threshold: float, seed: int) -> dict[str, Interval]:
+    """Every metric of a dummy that gives each row the share of positives.
+
+    Args:
+        target: 0 or 1, shape ``[n]``.
+        threshold: Of the decision.
+        seed: Of the intervals.
+    """
+    import numpy as np
+
+    return with_intervals(target, np.full(len(target), target.mean()), threshold, seed=seed)
 
 
 def confusion(target: Floats, probability: Floats, threshold: float) -> dict[str, int]:

@@ -13,7 +13,9 @@ from typing import Any, Literal
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.storage import Storage
 
-Kind = Literal["approved", "rejected", "promoted", "aborted"]
+Kind = Literal["approved", "rejected", "promoted", "aborted", "withdrawn", "restored"]
+# Decisions about a batch; the others are about a version.
+BATCH_DECISIONS = ("withdrawn", "restored")
 GENESIS = "0" * 64
 OWN_FIELDS = frozenset({"decision", "use_case", "sequence", "time", "previous", "hash"})
 
@@ -122,12 +124,14 @@ def last_decision(entries: list[dict[str, Any]], bundle: str) -> dict[str, Any] 
 def awaiting_rollout(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The newest approval, unless its own bundle has been promoted, or rejected, since.
 
-    A bundle that is promoted while a newer one is approved settles its own approval only.
+    A bundle that is promoted while a newer one is approved settles its own approval only. One that
+    was made of a batch that has been withdrawn waits for nothing.
     """
-    settled = set()
+    settled, out = set(), withdrawn(entries)
     for entry in reversed(entries):
         if entry["decision"] == "approved":
-            return None if entry.get("bundle") in settled else entry
+            made_of_bad = out & set(entry.get("batches", ()))
+            return None if made_of_bad or entry.get("bundle") in settled else entry
         if entry["decision"] in ("promoted", "rejected"):
             settled.add(entry.get("bundle"))
     return None
@@ -136,3 +140,15 @@ def awaiting_rollout(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
 def champion(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The entry that made the present champion."""
     return next((entry for entry in reversed(entries) if entry["decision"] == "promoted"), None)
+
+
+def withdrawn(entries: list[dict[str, Any]]) -> set[str]:
+    """The batches that were taken out and not put back."""
+    latest = {e["batch"]: e["decision"] for e in entries if e["decision"] in BATCH_DECISIONS}
+    return {batch for batch, decision in latest.items() if decision == "withdrawn"}
+
+
+def last_verdict(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The newest decision of the gate."""
+    verdicts = ("approved", "rejected")
+    return next((entry for entry in reversed(entries) if entry["decision"] in verdicts), None)

@@ -6,6 +6,7 @@ give the probabilities that scikit-learn gave, on every row.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from sklearn.base import BaseEstimator
+
+    Features = NDArray[np.float32]
+    Floats = NDArray[np.float64]
 
 PARITY = 1e-5
 OPSET = {"": 17, "ai.onnx.ml": 3}
@@ -50,7 +54,11 @@ def convert(estimator: BaseEstimator, features: int) -> bytes:
         options={id(estimator): {"zipmap": False}},
         target_opset=OPSET,
     )
-    serialised: bytes = model.SerializeToString()
+    # They come from a set: in the order of a hash that is another one in every process.
+    domains = sorted(model.opset_import, key=lambda opset: str(opset.domain))
+    del model.opset_import[:]
+    model.opset_import.extend(domains)
+    serialised: bytes = model.SerializeToString(deterministic=True)
     return serialised
 
 
@@ -63,8 +71,11 @@ def _preprocessing_first(estimator: BaseEstimator) -> BaseEstimator:
     """
     import copy
 
+    from sklearn.calibration import CalibratedClassifierCV
     from sklearn.pipeline import Pipeline, make_pipeline
 
+    if not isinstance(estimator, CalibratedClassifierCV):
+        return estimator
     calibrated = copy.deepcopy(estimator)
     (member,) = calibrated.calibrated_classifiers_
     if not isinstance(member.estimator, Pipeline):
@@ -74,21 +85,19 @@ def _preprocessing_first(estimator: BaseEstimator) -> BaseEstimator:
     return make_pipeline(*steps, calibrated)
 
 
-def predict(model: Path | bytes, features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probability of the positive class.
+def predictor(model: Path | bytes) -> Callable[[Features], Floats]:
+    """What answers as the serving app's model does.
 
     Args:
         model: An ONNX file or its bytes.
-        features: float32 ``[n, f]``, NaN for a missing value.
 
     Returns:
-        float64 ``[n]``.
+        A function of float32 ``[n, f]``, with NaN for a missing value, to the probability of the
+        positive class, float64 ``[n]``.
     """
     import numpy as np
     import onnxruntime
 
-    if not len(features):  # converted models refuse a batch of nothing
-        return np.empty(0)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -98,5 +107,16 @@ def predict(model: Path | bytes, features: NDArray[np.float32]) -> NDArray[np.fl
         providers=["CPUExecutionProvider"],
     )
     (name,) = (entry.name for entry in session.get_inputs())
-    (probabilities,) = session.run(["probabilities"], {name: features.astype(np.float32)})
-    return np.asarray(probabilities[:, 1], dtype=np.float64)
+
+    def probabilities(features: Features) -> Floats:
+        if not len(features):  # converted models refuse a batch of nothing
+            return np.empty(0)
+        (both,) = session.run(["probabilities"], {name: features.astype(np.float32)})
+        return np.asarray(both[:, 1], dtype=np.float64)
+
+    return probabilities
+
+
+def predict(model: Path | bytes, features: Features) -> Floats:
+    """Probability of the positive class by an ONNX model; see ``predictor``."""
+    return predictor(model)(features)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.contract import Column, Contract
 from mlops_assets.lib.training_set import literal
+
+if TYPE_CHECKING:
+    import duckdb
 
 QUANTILES = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99]
 NUMERIC = ("BIGINT", "DOUBLE")
@@ -40,15 +43,18 @@ def profile(contract: Contract, inputs: Path, scores: Path) -> dict[str, Any]:
     )
     total = database.execute("select count(*) from rows").fetchone()
     assert total is not None
-    columns = {
-        column.name: (
-            _numbers(database, column.name)
-            if column.allowed is None and column.duckdb_type in NUMERIC
-            else _shares(database, column.name)
-        )
-        for column in contract.columns
-    }
+    columns = {column.name: column_profile(database, column) for column in contract.columns}
     return {"rows": total[0], "columns": columns, "score": _numbers(database, SCORE)}
+
+
+def is_number(column: Column) -> bool:
+    """Whether a column is described by numbers; a category of codes is not."""
+    return column.allowed is None and column.duckdb_type in NUMERIC
+
+
+def column_profile(database: duckdb.DuckDBPyConnection, column: Column) -> dict[str, Any]:
+    """Describe a column of the table ``rows``; see ``profile`` for what it holds."""
+    return (_numbers if is_number(column) else _shares)(database, column.name)
 
 
 def _numbers(database: Any, name: str) -> dict[str, Any]:

@@ -10,20 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from mlops_assets.lib.contract import Contract
 from mlops_assets.lib.digests import digest_of
+from mlops_assets.lib.training_plan import Model, Training
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-Algorithm = Literal["logistic_regression", "xgboost"]
 # The metrics that a floor can be set for: the higher, the better.
 FloorMetric = Literal[
     "roc_auc", "pr_auc", "accuracy", "balanced_accuracy", "precision", "recall", "f1"
 ]
-
-
-class Model(BaseModel):
-    """A part of the spec: unknown fields are mistakes, and nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Limit(Model):
@@ -78,63 +72,6 @@ class Split(Model):
     salt: str = "1"
 
 
-class FloatRange(Model):
-    """A range that the search draws from, evenly or on a logarithmic scale."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low {self.low} is not below high {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a logarithmic range starts above 0, not at {self.low}")
-        return self
-
-
-class IntRange(FloatRange):
-    """A range of whole numbers, both ends included."""
-
-    low: int
-    high: int
-
-
-class Candidate(Model):
-    """One algorithm of the contest.
-
-    Attributes:
-        search: What Optuna draws, by the algorithm's own parameter name.
-        fixed: Parameters that are not searched.
-    """
-
-    search: dict[str, IntRange | FloatRange] = Field(default_factory=dict)
-    fixed: dict[str, float | int | str | bool | None] = Field(default_factory=dict)
-
-
-class Training(Model):
-    """The budget of training.
-
-    Attributes:
-        seed: Makes every draw repeatable.
-        outer_folds: Folds of the out-of-fold score that decides the contest.
-        inner_folds: Folds inside each search.
-        trials: Optuna trials of each search.
-        minimum_rows: Rows that the training side needs.
-        minimum_positives: Rows of the rarer class that the training side needs.
-        candidates: The algorithms that take part.
-    """
-
-    seed: Annotated[int, Field(ge=0)] = 7
-    outer_folds: Annotated[int, Field(ge=2, le=20)] = 5
-    inner_folds: Annotated[int, Field(ge=2, le=20)] = 3
-    trials: Annotated[int, Field(ge=1, le=10_000)] = 20
-    minimum_rows: Annotated[int, Field(ge=20)] = 100
-    minimum_positives: Annotated[int, Field(ge=5)] = 20
-    candidates: dict[Algorithm, Candidate] = Field(min_length=1)
-
-
 class Decision(Model):
     """What errors cost. They set the threshold: c_fp / (c_fp + c_fn) for calibrated scores."""
 
@@ -163,7 +100,7 @@ class Gate(Model):
         latency_budget_seconds: Largest median time of one answer in the sandbox.
     """
 
-    floors: dict[FloorMetric, Share] = {"roc_auc": 0.7}
+    floors: dict[FloorMetric, Share] = Field(default={"roc_auc": 0.7})
     calibration_error: Share = 0.1
     slices: list[str] = Field(default_factory=list)
     slice_gap: Share = 0.1
@@ -176,6 +113,18 @@ class Rollout(Model):
 
     timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
     attempts: Annotated[int, Field(ge=1, le=20)] = 3
+
+
+class Retention(Model):
+    """What ``mlops prune`` keeps. What serves, waits or can be rolled back to is always kept.
+
+    Attributes:
+        champions: Promoted versions that stay ready for a rollback, newest first.
+        days: How long everything else is kept: rejected versions, runs of Dagster and MLflow.
+    """
+
+    champions: Annotated[int, Field(ge=1)] = 5
+    days: Annotated[float, Field(ge=0)] = 30.0
 
 
 class UseCase(BaseModel):
@@ -201,6 +150,7 @@ class UseCase(BaseModel):
     decision: Decision = Decision()
     gate: Gate = Gate()
     rollout: Rollout = Rollout()
+    retention: Retention = Retention()
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:

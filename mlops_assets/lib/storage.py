@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,34 @@ class Storage:
         return sorted(
             entry.name for entry in folder.iterdir() if not entry.name.startswith(PARTIAL_PREFIX)
         )
+
+    def leftovers(self, prefix: str) -> Sequence[Path]:
+        """Temporary files and folders that killed processes have left under a prefix."""
+        return sorted(self.path(prefix).rglob(f"{PARTIAL_PREFIX}*"))
+
+    def remove(self, path: Path) -> int:
+        """Remove a file or a folder of this storage.
+
+        A folder goes by a temporary name first, so that a kill leaves none that is half there.
+
+        Returns:
+            The bytes that are free now.
+
+        Raises:
+            ValueError: If the path is outside the storage root.
+        """
+        target = self.path(str(path.relative_to(self.root)))
+        files = [each for each in (target, *target.rglob("*")) if each.is_file()]
+        size = sum(file.stat().st_size for file in files)
+        if target.is_dir():
+            going = target
+            if not target.name.startswith(PARTIAL_PREFIX):
+                going = target.with_name(f"{PARTIAL_PREFIX}{uuid.uuid4().hex}")
+                target.rename(going)
+            shutil.rmtree(going)
+        else:
+            target.unlink(missing_ok=True)
+        return size
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:

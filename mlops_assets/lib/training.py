@@ -7,20 +7,34 @@ the fit of the model that scored them has seen (Cawley and Talbot 2010, on selec
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.algorithms import ALGORITHMS
-from mlops_assets.lib.spec import Algorithm, Candidate, IntRange, Training
+from mlops_assets.lib.algorithms import build, is_calibrated
+from mlops_assets.lib.search import folds, search, setting
+from mlops_assets.lib.training_plan import STACK, Algorithm, Training
 
 if TYPE_CHECKING:
     import numpy as np
-    import optuna
     from numpy.typing import NDArray
     from sklearn.base import BaseEstimator
 
     Floats = NDArray[np.float64]
     Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the searches of a candidate chose.
+
+    Attributes:
+        parameters: With every training row.
+        by_fold: Without the rows of each outer fold.
+    """
+
+    parameters: dict[str, Any]
+    by_fold: list[dict[str, Any]]
 
 
 @dataclass
@@ -29,56 +43,61 @@ class Trained:
 
     Attributes:
         estimator: Calibrated pipeline, fitted on every training row.
-        parameters: What the search on every training row chose.
+        chosen: Its parameters.
         out_of_fold: Probability of each training row from a model that never saw it.
         trials: Parameters and inner log loss of each trial of the last search.
-        fold_parameters: What the search chose in each outer fold.
         complaints: Convergence warnings, by the fit they came from.
     """
 
     estimator: BaseEstimator
-    parameters: dict[str, Any]
+    chosen: Chosen
     out_of_fold: Floats
     trials: list[dict[str, Any]]
-    fold_parameters: list[dict[str, Any]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
 
 def train(
-    algorithm: Algorithm, candidate: Candidate, features: Features, target: Floats, plan: Training
+    algorithm: Algorithm,
+    features: Features,
+    target: Floats,
+    plan: Training,
+    members: Mapping[Algorithm, Chosen] | None = None,
 ) -> Trained:
     """Search, calibrate and fit one candidate, with an honest score of every training row.
 
     Args:
-        algorithm: Key of ``ALGORITHMS``.
-        candidate: Its search space and fixed parameters.
+        algorithm: Which.
         features: float32, shape ``[n, f]``, NaN for a missing value.
         target: 0 or 1, shape ``[n]``.
-        plan: Folds, trials and seed.
+        plan: Search space, folds, trials and seed.
+        members: What the stacked ensemble is made of, and nothing else needs. It searches nothing
+            itself: in each fold it takes what its members chose there, without that fold's rows.
     """
     import numpy as np
+    import sklearn.ensemble  # noqa: F401 (OpenMP can be limited once it is loaded)
+    from threadpoolctl import threadpool_limits
 
     complaints: list[str] = []
     out_of_fold = np.full(len(target), np.nan)
-    chosen = []
-    for number, (seen, unseen) in enumerate(_folds(target, plan.outer_folds, plan.seed)):
-        parameters, _ = _search(
-            algorithm, candidate, features[seen], target[seen], plan, number + 1
-        )
-        model = _fit(algorithm, parameters, features[seen], target[seen], plan, complaints)
-        out_of_fold[unseen] = model.predict_proba(features[unseen])[:, 1]
-        chosen.append(parameters)
-    parameters, trials = _search(algorithm, candidate, features, target, plan, 0)
-    estimator = _fit(algorithm, parameters, features, target, plan, complaints)
-    return Trained(estimator, parameters, out_of_fold, trials, chosen, complaints)
+    by_fold: list[dict[str, Any]] = []
 
+    def choose(stream: int, rows: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        if algorithm != STACK:
+            return search(algorithm, features[rows], target[rows], plan, stream)
+        return {
+            name: chosen.by_fold[stream - 1] if stream else chosen.parameters
+            for name, chosen in (members or {}).items()
+        }, []
 
-def _folds(target: Floats, folds: int, seed: int) -> list[tuple[Any, Any]]:
-    import numpy as np
-    from sklearn.model_selection import StratifiedKFold
-
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros((len(target), 1)), target))
+    with threadpool_limits(plan.threads):
+        for number, (seen, unseen) in enumerate(folds(target, plan.outer_folds, plan.seed)):
+            parameters, _ = choose(number + 1, seen)
+            model = _fit(algorithm, parameters, features[seen], target[seen], plan, complaints)
+            out_of_fold[unseen] = model.predict_proba(features[unseen])[:, 1]
+            by_fold.append(parameters)
+        parameters, trials = choose(0, slice(None))
+        estimator = _fit(algorithm, parameters, features, target, plan, complaints)
+    return Trained(estimator, Chosen(parameters, by_fold), out_of_fold, trials, complaints)
 
 
 def _fit(
@@ -89,16 +108,18 @@ def _fit(
     plan: Training,
     complaints: list[str],
 ) -> BaseEstimator:
-    """Fit a pipeline inside a sigmoid calibrator (Platt 1999), whose folds are its own."""
+    """Fit an estimator inside a sigmoid calibrator (Platt 1999), whose folds are its own."""
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.exceptions import ConvergenceWarning
 
-    model = CalibratedClassifierCV(
-        ALGORITHMS[algorithm](parameters, plan.seed),
-        method="sigmoid",
-        cv=_folds(target, plan.inner_folds, plan.seed),
-        ensemble=False,
-    )
+    model = build(algorithm, parameters, setting(target, plan))
+    if not is_calibrated(algorithm):
+        model = CalibratedClassifierCV(
+            model,
+            method="sigmoid",
+            cv=folds(target, plan.inner_folds, plan.seed),
+            ensemble=False,
+        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(features, target.astype(int))
@@ -110,50 +131,3 @@ def _fit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
     return model
-
-
-def _search(
-    algorithm: Algorithm,
-    candidate: Candidate,
-    features: Features,
-    target: Floats,
-    plan: Training,
-    stream: int,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Let Optuna look for the parameters of least inner cross-validated log loss.
-
-    ``stream`` sets the seed apart from those of the other searches. A trial that did not converge
-    is judged by its loss like any other; only the fits that count may not give up.
-    """
-    import numpy as np
-    import optuna
-    from sklearn.exceptions import ConvergenceWarning
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folds = _folds(target, plan.inner_folds, plan.seed + stream)
-
-    def objective(trial: optuna.Trial) -> float:
-        parameters = candidate.fixed | {
-            name: trial.suggest_int(name, space.low, space.high, log=space.log)
-            if isinstance(space, IntRange)
-            else trial.suggest_float(name, space.low, space.high, log=space.log)
-            for name, space in candidate.search.items()
-        }
-        losses = []
-        for seen, unseen in folds:
-            model = ALGORITHMS[algorithm](parameters, plan.seed)
-            model.fit(features[seen], target[seen].astype(int))
-            p = np.clip(model.predict_proba(features[unseen])[:, 1], 1e-7, 1 - 1e-7)
-            y = target[unseen]
-            losses.append(float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))))
-        return float(np.mean(losses))
-
-    sampler = optuna.samplers.TPESampler(seed=plan.seed * 1000 + stream)
-    study = optuna.create_study(direction="minimize", sampler=sampler)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        study.optimize(objective, n_trials=plan.trials if candidate.search else 1)
-    trials = [
-        {"number": trial.number, "log_loss": trial.value, **trial.params} for trial in study.trials
-    ]
-    return dict(candidate.fixed) | study.best_params, trials

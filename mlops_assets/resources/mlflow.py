@@ -1,14 +1,16 @@
 """MLflow, on the resource of ``dagster-mlflow`` with three of its habits changed.
 
 One MLflow run a tracked block (theirs is one a Dagster run, and parallel steps race for it); a
-status that tells the truth when the block raises (theirs stays FINISHED); and a store that is
-created under a lock (two processes that meet a fresh SQLite file crash in its migrations).
+status that tells the truth when the block raises (theirs stays FINISHED) or is killed
+(``end_orphans``); and a store that is created under a lock (two processes that meet a fresh SQLite
+file crash in its migrations).
 """
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+# The tag that dagster-mlflow puts on its runs.
+DAGSTER_RUN = "dagster_run_id"
 
 
 class MlflowTracking(dg.ConfigurableResource[Any]):
@@ -30,10 +34,12 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
     Attributes:
         tracking_uri: Store of runs and registered models.
         ui: Address of the MLflow UI, for links.
+        dagster_ui: Address of Dagster's UI, for the links back.
     """
 
     tracking_uri: str
     ui: str
+    dagster_ui: str
 
     def client(self) -> MlflowClient:
         """A client of a store that exists and is up to date."""
@@ -96,9 +102,18 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
                 return None
 
             def _start_run(self, **options: Any) -> None:
-                mlflow.start_run(**options)
+                # With its first tags in the same breath: a kill leaves no run without an owner.
+                mlflow.start_run(**options, tags=owner)
 
         asset = context.asset_key.to_user_string()
+        run_page = f"{self.dagster_ui}/runs/{context.run.run_id}"
+        asset_page = f"{self.dagster_ui}/assets/{'/'.join(context.asset_key.path)}"
+        owner = {
+            DAGSTER_RUN: context.run.run_id,
+            "dagster_run_url": run_page,
+            "mlflow.note.content": f"Made by Dagster: [asset {asset}]({asset_page}), "
+            f"[run {context.run.run_id[:8]}]({run_page}).",
+        }
         tracked = TrackedRun(
             SimpleNamespace(
                 log=context.log,
@@ -119,6 +134,74 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
             mlflow.end_run(status="KILLED" if interrupted else "FAILED")
             raise
         mlflow.end_run(status="FINISHED")
+
+    def log_trials(self, run: Any, trials: Sequence[Mapping[str, Any]]) -> None:
+        """Write the trials of a search as children of a run, each with parameters and loss.
+
+        Args:
+            run: The MLflow run of the candidate.
+            trials: ``number``, ``log_loss`` and the parameters.
+        """
+        from mlflow.entities import Metric, Param
+
+        client = self.client()
+        now = int(time.time() * 1000)
+        tags = {"mlflow.parentRunId": run.info.run_id, "trial": "true"}
+        tags[DAGSTER_RUN] = run.data.tags[DAGSTER_RUN]
+        for trial in trials:
+            child = client.create_run(
+                run.info.experiment_id, tags=tags, run_name=f"trial {trial['number']}"
+            )
+            client.log_batch(
+                child.info.run_id,
+                metrics=[Metric("log_loss", trial["log_loss"], now, 0)],
+                params=[
+                    Param(name, str(value))
+                    for name, value in trial.items()
+                    if name not in ("number", "log_loss")
+                ],
+            )
+            client.set_terminated(child.info.run_id, "FINISHED")
+
+    def orphans(self, instance: dg.DagsterInstance) -> list[tuple[str, dg.DagsterRunStatus]]:
+        """The runs that still say RUNNING though their Dagster run has ended.
+
+        Args:
+            instance: Knows which Dagster runs have ended; runs of another one are left alone.
+
+        Returns:
+            MLflow run and how its Dagster run ended.
+        """
+        client = self.client()
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        orphans = []
+        page: str | None = None
+        while True:
+            running = client.search_runs(
+                experiments, "attributes.status = 'RUNNING'", page_token=page
+            )
+            for run in running:
+                owner = instance.get_run_by_id(run.data.tags.get(DAGSTER_RUN, ""))
+                if owner is not None and owner.is_finished:
+                    orphans.append((run.info.run_id, owner.status))
+            page = running.token
+            if not page:
+                return orphans
+
+    def end_orphans(self, instance: dg.DagsterInstance) -> list[str]:
+        """End the runs that say RUNNING though their Dagster run has ended.
+
+        Args:
+            instance: See ``orphans``.
+
+        Returns:
+            The MLflow runs that were ended, as FAILED, or as KILLED where somebody cancelled.
+        """
+        client, found = self.client(), self.orphans(instance)
+        for run_id, status in found:
+            canceled = status == dg.DagsterRunStatus.CANCELED
+            client.set_terminated(run_id, "KILLED" if canceled else "FAILED")
+        return [run_id for run_id, _ in found]
 
     def run_url(self, experiment_id: str, run_id: str) -> str:
         """Where a person sees a run."""

@@ -10,11 +10,13 @@ import dagster as dg
 
 from mlops_assets.lib import current
 from mlops_assets.lib.digests import digest_of, file_digest
+from mlops_assets.lib.evaluation import baseline
 from mlops_assets.lib.onnx_model import convert
-from mlops_assets.lib.spec import Algorithm, UseCase
+from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.statistics import Interval, with_intervals
 from mlops_assets.lib.storage import Storage
-from mlops_assets.lib.training import Trained, train
+from mlops_assets.lib.training import Chosen, train
+from mlops_assets.lib.training_plan import STACK, Algorithm
 from mlops_assets.lib.training_set import ROWS
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import training_set
@@ -22,6 +24,7 @@ from mlops_assets.stages.checks import Check, Checks, asset_key, common
 
 STAGE = "candidates"
 MODEL, PREDICTIONS = "model.onnx", "predictions.parquet"
+Scores = Mapping[str, Interval]
 
 
 def checks(spec: UseCase, algorithm: str) -> Checks:
@@ -49,14 +52,18 @@ def folder(use_case: str, digest: str) -> str:
 def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
     """The asset ``candidates/<algorithm>`` with its checks."""
     asked = checks(spec, algorithm)
-    title = algorithm.replace("_", " ")
+    members = spec.training.members if algorithm == STACK else []
+    how = f"made of {', '.join(members)}" if members else "searched by Optuna, calibrated"
 
     @dg.asset(
         key=asked.asset,
-        deps=[asset_key(spec, training_set.STAGE)],
+        deps=[
+            asset_key(spec, training_set.STAGE),
+            *(asset_key(spec, STAGE, member) for member in members),
+        ],
         check_specs=asked.specs(),
-        description=f"Nested cross-validation of {title}: searched by Optuna, calibrated, "
-        "converted to ONNX and logged to MLflow.",
+        description=f"Nested cross-validation of {algorithm.replace('_', ' ')}: {how}, converted "
+        "to ONNX and logged to MLflow.",
         **common(spec, STAGE, "scikitlearn", "mlflow", "onnx"),
     )
     def candidate(
@@ -65,10 +72,11 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
         import numpy as np
         import pandas as pd
 
-        store = storage.open()
+        store, plan = storage.open(), spec.training
         source = current.read(store, spec.name, training_set.STAGE)
         if source is None:
             raise dg.Failure(f"there is no training set: materialise {spec.name}/training_set")
+        made_of = {member: _member(store, spec, member, source["digest"]) for member in members}
         rows = pd.read_parquet(training_set.files(store, spec, source) / ROWS)
         features = rows[source["features"]].to_numpy(np.float32)
         target = rows["target"].to_numpy(np.float64)
@@ -79,18 +87,21 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
             mlflow.run(context, spec.name, tags) as tracked,
             tempfile.TemporaryDirectory() as scratch,
         ):
-            started = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             trained = train(
                 algorithm,
-                spec.training.candidates[algorithm],
                 features[seen],
                 target[seen],
-                spec.training,
+                plan,
+                {name: _chosen(record) for name, record in made_of.items()},
             )
-            seconds = time.perf_counter() - started
-            scores = with_intervals(
-                target[seen], trained.out_of_fold, spec.decision.threshold, seed=spec.training.seed
-            )
+            seconds = {
+                "wall": time.perf_counter() - wall,
+                "CPU": time.process_time() - cpu,
+            }
+            threshold = spec.decision.threshold
+            scores = with_intervals(target[seen], trained.out_of_fold, threshold, seed=plan.seed)
+            dummy = baseline(target[seen], threshold, plan.seed)
             local = Path(scratch)
             (local / MODEL).write_bytes(convert(trained.estimator, features.shape[1]))
             predictions = rows[["row_id", "side", "target"]].copy()
@@ -101,15 +112,17 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
             record: dict[str, Any] = {
                 "algorithm": algorithm,
                 "training_set": source["digest"],
-                "parameters": trained.parameters,
-                "fold_parameters": trained.fold_parameters,
+                "parameters": trained.chosen.parameters,
+                "fold_parameters": trained.chosen.by_fold,
+                "members": {name: member["digest"] for name, member in made_of.items()},
                 "out_of_fold": {name: score.as_dict() for name, score in scores.items()},
                 "files": {name: file_digest(local / name) for name in (MODEL, PREDICTIONS)},
             }
             record["digest"] = digest = digest_of(record)
             run = tracked.active_run()
             record["mlflow"] = {"run": run.info.run_id, "experiment": run.info.experiment_id}
-            _log(tracked, trained, scores, digest, local)
+            _log(tracked, record, local)
+            mlflow.log_trials(run, trained.trials)
             store.publish(local, folder(spec.name, digest))
         current.write(store, spec.name, stage(algorithm), record)
 
@@ -117,11 +130,11 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(digest),
             metadata={
-                "out-of-fold scores": dg.MetadataValue.md(score_table(scores)),
+                "out-of-fold scores": dg.MetadataValue.md(score_table(scores, dummy)),
                 **{name: scores[name].value for name in ("roc_auc", "accuracy", "log_loss")},
-                "parameters": dg.MetadataValue.json(trained.parameters),
+                "parameters": dg.MetadataValue.json(trained.chosen.parameters),
                 "trials": dg.MetadataValue.json(trained.trials),
-                "seconds": seconds,
+                **{f"seconds ({clock})": value for clock, value in seconds.items()},
                 "MLflow run": dg.MetadataValue.url(url),
                 "training set": source["digest"],
                 "digest": digest,
@@ -132,14 +145,27 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
         yield asked.result(context, "trained", finite, digest, said)
         said = "; ".join(trained.complaints[:3]) or "every fit converged"
         yield asked.result(context, "converged", not trained.complaints, digest, said)
-        prior = float(target[seen].mean())
-        dummy = -(prior * np.log(prior) + (1 - prior) * np.log(1 - prior))
-        auc, loss = scores["roc_auc"], scores["log_loss"]
-        said = f"ROC AUC {auc} against 0.5; log loss {loss.value:.3f} against {dummy:.3f}"
-        beats = auc.low > 0.5 and loss.value < dummy
+        auc, loss, prior = scores["roc_auc"], scores["log_loss"], dummy["log_loss"]
+        said = f"ROC AUC {auc} against 0.5; log loss {loss.value:.3f} against {prior.value:.3f}"
+        beats = auc.low > 0.5 and loss.value < prior.value
         yield asked.result(context, "beats_dummy", bool(beats), digest, said)
 
     return dg.Definitions(assets=[candidate])
+
+
+def _member(store: Storage, spec: UseCase, name: Algorithm, digest: str) -> dict[str, Any]:
+    """The record of a member of the stacked ensemble, trained on the same training set."""
+    record = current.read(store, spec.name, stage(name))
+    if record is None or record["training_set"] != digest:
+        raise dg.Failure(
+            f"{name} was not trained on the current training set: "
+            f"materialise {spec.name}/{STAGE}/{name}"
+        )
+    return record
+
+
+def _chosen(record: Mapping[str, Any]) -> Chosen:
+    return Chosen(record["parameters"], record["fold_parameters"])
 
 
 def files(store: Storage, spec: UseCase, record: dict[str, Any]) -> Path:
@@ -147,26 +173,40 @@ def files(store: Storage, spec: UseCase, record: dict[str, Any]) -> Path:
     return store.verified_folder(folder(spec.name, record["digest"]), record["files"])
 
 
-def score_table(scores: Mapping[str, Interval]) -> str:
-    """Metrics with their intervals as a Markdown table."""
-    lines = [
-        f"| {name} | {s.value:.3f} | {s.low:.3f} to {s.high:.3f} |" for name, s in scores.items()
+def score_table(scores: Scores, dummy: Scores | None = None) -> str:
+    """Metrics with their intervals as a Markdown table, beside those of the dummy baseline."""
+    lines = [["metric", "value", "95 % interval"], ["---"] * 3]
+    lines += [
+        [name, f"{s.value:.3f}", f"{s.low:.3f} to {s.high:.3f}"] for name, s in scores.items()
     ]
-    return "\n".join(["| metric | value | 95 % interval |", "| --- | --- | --- |", *lines])
+    if dummy is not None:
+        lines[0].append("dummy")
+        lines[1].append("---")
+        for line in lines[2:]:
+            line.append(f"{dummy[line[0]].value:.3f}")
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _log(
-    tracked: Any, trained: Trained, scores: Mapping[str, Interval], digest: str, files: Path
-) -> None:
+def _log(tracked: Any, record: Mapping[str, Any], files: Path) -> None:
     """Write a candidate to its MLflow run."""
-    tracked.log_params(trained.parameters)
+    tracked.log_params(_flat(record["parameters"]))
     tracked.log_metrics(
         {
-            f"oof_{name}{suffix}": value
-            for name, score in scores.items()
-            for suffix, value in (("", score.value), ("_low", score.low), ("_high", score.high))
+            f"oof_{name}" + ("" if side == "value" else f"_{side}"): value
+            for name, score in record["out_of_fold"].items()
+            for side, value in score.items()
         }
     )
-    tracked.set_tag("candidate", digest)
+    tracked.set_tag("candidate", record["digest"])
     tracked.log_artifacts(str(files))
-    tracked.log_dict({"trials": trained.trials}, "trials.json")
+
+
+def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of the members of an ensemble under ``member.name``."""
+    flat: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": each for inner, each in value.items()}
+        else:
+            flat[name] = value
+    return flat

@@ -1,29 +1,44 @@
 """``evaluation``: the contest by out-of-fold score, and one look at the winner's test rows."""
 
-from collections.abc import Iterator
-from typing import Any
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets.lib import current
+from mlops_assets.lib import current, plots
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.evaluation import (
     CONTEST_METRIC,
+    CostCurve,
+    Slice,
+    baseline,
     broken_floors,
     calibration_curve,
     confusion,
+    cost_curve,
     slices,
     winner,
 )
-from mlops_assets.lib.onnx_model import predict
+from mlops_assets.lib.onnx_model import predictor
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.statistics import Interval, with_intervals
 from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.training_set import INPUTS, ROWS
-from mlops_assets.resources import StorageRoot
+from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import candidates, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+BACKGROUND_ROWS = 32
+EXPLAINED_ROWS = 150
 STAGE = "evaluation"
 
 
@@ -70,14 +85,11 @@ def build(spec: UseCase) -> dg.Definitions:
         check_specs=asked.specs(),
         description="Compares the candidates out of fold, then looks once at the test rows, "
         "through the ONNX model of the winner.",
-        **common(spec, STAGE, "onnx"),
+        **common(spec, STAGE, "onnx", "mlflow"),
     )
     def evaluation(
-        context: dg.AssetExecutionContext, storage: StorageRoot
+        context: dg.AssetExecutionContext, storage: StorageRoot, mlflow: MlflowTracking
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        import numpy as np
-        import pandas as pd
-
         store, seed, threshold = storage.open(), spec.training.seed, spec.decision.threshold
         source = current.read(store, spec.name, training_set.STAGE)
         if source is None:
@@ -85,72 +97,71 @@ def build(spec: UseCase) -> dg.Definitions:
         entries = contestants(store, spec, source["digest"])
         if not entries:
             raise dg.Failure("no candidate was trained on the current training set")
-        best = winner(
-            {
-                name: {metric: score["value"] for metric, score in entry["out_of_fold"].items()}
-                for name, entry in entries.items()
-            }
-        )
-        chosen = entries[best]
+        best = winner({name: _values(entry) for name, entry in entries.items()})
         context.log.info(f"{best} wins among {', '.join(sorted(entries))}")
 
-        folder = training_set.files(store, spec, source)
-        rows = pd.read_parquet(folder / ROWS)
-        inputs = pd.read_parquet(folder / INPUTS)
-        files = candidates.files(store, spec, chosen)
-        predictions = pd.read_parquet(files / candidates.PREDICTIONS)
-        target = rows["target"].to_numpy(np.float64)
-        seen = (rows["side"] == "train").to_numpy()
-        out_of_fold = predictions["out_of_fold"].to_numpy()[seen]
-        unseen = predict(
-            files / candidates.MODEL, rows.loc[~seen, source["features"]].to_numpy(np.float32)
-        )
-        test = with_intervals(target[~seen], unseen, threshold, seed=seed)
-        by_value = {
-            name: inputs.loc[seen, name].astype(object).where(inputs.loc[seen, name].notna(), None)
-            for name in spec.gate.slices
-        }
-        looked = slices(
-            {name: list(values) for name, values in by_value.items()},
-            target[seen],
-            out_of_fold,
-            threshold,
-            seed,
-        )
+        scored = _score(store, spec, source, entries, best)
+        target, out_of_fold = scored.target, scored.out_of_fold[best]
+        test = with_intervals(scored.test_target, scored.test, threshold, seed=seed)
+        looked = slices(scored.by_value, target, out_of_fold, threshold, seed)
+        costs = cost_curve(target, out_of_fold, spec.decision)
+        dummy = baseline(target, threshold, seed)
         record: dict[str, Any] = {
             "training_set": source["digest"],
             "winner": best,
             "candidates": {name: entry["digest"] for name, entry in entries.items()},
             "threshold": threshold,
-            "out_of_fold": chosen["out_of_fold"],
+            "cost": {"of_a_row": costs.cost, "least": costs.least, "least_at": costs.least_at},
+            "out_of_fold": entries[best]["out_of_fold"],
             "test": {name: score.as_dict() for name, score in test.items()},
-            "calibration": calibration_curve(target[seen], out_of_fold),
-            "confusion": confusion(target[~seen], unseen, threshold),
-            "slices": [
-                {
-                    "column": s.column,
-                    "value": s.value,
-                    "rows": s.rows,
-                    "positives": s.positives,
-                    "roc_auc": s.roc_auc and s.roc_auc.as_dict(),
-                }
-                for s in looked
-            ],
+            "calibration": calibration_curve(target, out_of_fold),
+            "confusion": confusion(scored.test_target, scored.test, threshold),
+            "slices": [each.as_dict() for each in looked],
         }
         record["digest"] = digest = digest_of(record)
+
+        overall = record["out_of_fold"][CONTEST_METRIC]["value"]
+        tables = {
+            "contest": contest_table(entries, best, dummy),
+            "test rows": candidates.score_table(test),
+            "slices": slice_table(looked, overall, spec),
+        }
+        pictures = _draw(spec, entries, best, scored, record, costs, dummy)
+        tags = {"training_set": source["digest"], "winner": best, "evaluation": digest}
+        with (
+            mlflow.run(context, spec.name, tags) as tracked,
+            tempfile.TemporaryDirectory() as scratch,
+        ):
+            local = Path(scratch)
+            for name, picture in pictures.items():
+                (local / f"{name}.png").write_bytes(picture)
+            for name, table in tables.items():
+                (local / f"{name.replace(' ', '_')}.md").write_text(table, encoding="utf-8")
+            tracked.log_artifacts(str(local))
+            tracked.log_params({"winner": best, "threshold": threshold})
+            tracked.log_metrics({f"test_{name}": score.value for name, score in test.items()})
+            tracked.log_metrics({f"oof_{n}": s["value"] for n, s in record["out_of_fold"].items()})
+            run = tracked.active_run()
+            store.publish(local, f"{spec.name}/evaluations/{digest}")
         store.write_json(f"{spec.name}/evaluations/{digest}.json", record)
         current.write(store, spec.name, STAGE, record)
 
+        url = mlflow.run_url(run.info.experiment_id, run.info.run_id)
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(digest),
             metadata={
                 "winner": best,
-                "contest": dg.MetadataValue.md(contest_table(entries, best)),
-                "test rows": dg.MetadataValue.md(candidates.score_table(test)),
-                "confusion": dg.MetadataValue.json(record["confusion"]),
-                "calibration": dg.MetadataValue.json(record["calibration"]),
-                "slices": dg.MetadataValue.json(record["slices"]),
+                **{name: dg.MetadataValue.md(table) for name, table in tables.items()},
+                **{
+                    name.replace("_", " "): dg.MetadataValue.md(plots.markdown(picture, name))
+                    for name, picture in pictures.items()
+                },
+                "pictures": dg.MetadataValue.path(
+                    str(store.path(f"{spec.name}/evaluations/{digest}"))
+                ),
                 "threshold": threshold,
+                "cost of a row": dg.MetadataValue.json(record["cost"]),
+                "MLflow run": dg.MetadataValue.url(url),
                 "training set": source["digest"],
                 "digest": digest,
             },
@@ -165,7 +176,6 @@ def build(spec: UseCase) -> dg.Definitions:
         limit = spec.gate.calibration_error
         said = f"expected calibration error {error:.3f}, limit {limit:g}"
         yield asked.result(context, "calibration", error <= limit, digest, said)
-        overall = record["out_of_fold"][CONTEST_METRIC]["value"]
         behind = [s for s in looked if s.falls_behind(overall, spec.gate)]
         said = (
             "; ".join(f"{s.column} {s.value}: {s.roc_auc} against {overall:.3f}" for s in behind)
@@ -176,12 +186,138 @@ def build(spec: UseCase) -> dg.Definitions:
     return dg.Definitions(assets=[evaluation])
 
 
-def contest_table(entries: dict[str, dict[str, Any]], best: str) -> str:
+@dataclass(frozen=True)
+class _Scored:
+    """The rows of the contest with their scores.
+
+    Attributes:
+        names: Of the features.
+        target: Of the training rows.
+        features: Of the training rows, float32.
+        out_of_fold: Of the training rows, by candidate.
+        by_value: Values of the slice columns of the training rows, by column.
+        test_target: Of the test rows.
+        test: Of the test rows, by the winner's ONNX model.
+        model: The winner's.
+    """
+
+    names: list[str]
+    target: "Floats"
+    features: "NDArray[np.float32]"
+    out_of_fold: "dict[str, Floats]"
+    by_value: dict[str, list[Any]]
+    test_target: "Floats"
+    test: "Floats"
+    model: "Callable[[NDArray[np.float32]], Floats]"
+
+
+def _score(
+    store: Storage,
+    spec: UseCase,
+    source: dict[str, Any],
+    entries: dict[str, dict[str, Any]],
+    best: str,
+) -> _Scored:
+    import numpy as np
+    import pandas as pd
+
+    folder = training_set.files(store, spec, source)
+    rows, inputs = pd.read_parquet(folder / ROWS), pd.read_parquet(folder / INPUTS)
+    target = rows["target"].to_numpy(np.float64)
+    features = rows[source["features"]].to_numpy(np.float32)
+    seen = (rows["side"] == "train").to_numpy()
+    out_of_fold = {}
+    for name, entry in entries.items():
+        path = candidates.files(store, spec, entry) / candidates.PREDICTIONS
+        out_of_fold[name] = pd.read_parquet(path)["out_of_fold"].to_numpy()[seen]
+    model = predictor(candidates.files(store, spec, entries[best]) / candidates.MODEL)
+    values = {name: inputs.loc[seen, name].astype(object) for name in spec.gate.slices}
+    return _Scored(
+        source["features"],
+        target[seen],
+        features[seen],
+        out_of_fold,
+        {name: list(column.where(column.notna(), None)) for name, column in values.items()},
+        target[~seen],
+        model(features[~seen]),
+        model,
+    )
+
+
+def _draw(
+    spec: UseCase,
+    entries: dict[str, dict[str, Any]],
+    best: str,
+    scored: _Scored,
+    record: dict[str, Any],
+    costs: CostCurve,
+    dummy: candidates.Scores,
+) -> dict[str, bytes]:
+    """Every picture of the evaluation, by name."""
+    from serving.contributions import contributions
+
+    seed, target = spec.training.seed, spec.contract.target
+    intervals: dict[str, candidates.Scores] = {
+        name: _intervals(entries[name]) for name in _winner_first(entries, best)
+    }
+    intervals["dummy"] = dummy
+    # The rows lie in the order of a hash: the first are as good a sample as any.
+    usual, explained = scored.features[-BACKGROUND_ROWS:], scored.features[:EXPLAINED_ROWS]
+    values = contributions(scored.model, explained, usual, seed)
+    return {
+        "candidates": plots.contest(intervals, best),
+        "ROC and precision-recall": plots.curves(scored.target, scored.out_of_fold, best),
+        "calibration": plots.calibration(record["calibration"]),
+        "confusion": plots.confusion(
+            record["confusion"], (target.negative_label, target.positive_label)
+        ),
+        "cost": plots.cost(costs),
+        "contributions": plots.contributions(values, explained, scored.names),
+    }
+
+
+def _values(entry: dict[str, Any]) -> dict[str, float]:
+    return {metric: score["value"] for metric, score in entry["out_of_fold"].items()}
+
+
+def _intervals(entry: dict[str, Any]) -> dict[str, Interval]:
+    return {metric: Interval(**score) for metric, score in entry["out_of_fold"].items()}
+
+
+def _winner_first(entries: dict[str, dict[str, Any]], best: str) -> list[str]:
+    """The candidates by ROC AUC, best first; the winner also wins a tie."""
+    return sorted(
+        entries, key=lambda name: (name != best, -_values(entries[name])[CONTEST_METRIC], name)
+    )
+
+
+def contest_table(entries: dict[str, dict[str, Any]], best: str, dummy: candidates.Scores) -> str:
     """The candidates side by side, as Markdown: a line a metric."""
-    names = sorted(entries, key=lambda name: (name != best, name))
+    names = _winner_first(entries, best)
     titles = [f"**{name}** (wins)" if name == best else name for name in names]
-    lines = [f"| out of fold | {' | '.join(titles)} |", "| --- |" + " --- |" * len(names)]
+    lines = [f"| out of fold | {' | '.join(titles)} | dummy |"]
+    lines.append("| --- |" + " --- |" * (len(names) + 1))
     for metric in entries[best]["out_of_fold"]:
-        scores = [str(Interval(**entries[name]["out_of_fold"][metric])) for name in names]
-        lines.append(f"| {metric} | {' | '.join(scores)} |")
+        scores = [str(_intervals(entries[name])[metric]) for name in names]
+        lines.append(f"| {metric} | {' | '.join(scores)} | {dummy[metric].value:.3f} |")
+    return "\n".join(lines)
+
+
+def slice_table(looked: list[Slice], overall: float, spec: UseCase) -> str:
+    """The winner by the values of the slice columns, as Markdown."""
+    if not looked:
+        return "the spec names no columns to slice by"
+    lines = ["| slice | rows | positives | ROC AUC | against the whole |", "|" + " --- |" * 5]
+    for each in looked:
+        if each.roc_auc is None:
+            score, gap = "one class only", ""
+        else:
+            score, gap = str(each.roc_auc), f"{each.roc_auc.value - overall:+.3f}"
+            if each.rows < spec.gate.slice_minimum_rows:
+                gap += " (too few rows to judge)"
+            elif each.falls_behind(overall, spec.gate):
+                gap += " **behind**"
+        lines.append(
+            f"| {each.column} = {each.value} | {each.rows} | {each.positives} | {score} | {gap} |"
+        )
     return "\n".join(lines)

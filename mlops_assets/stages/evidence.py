@@ -12,12 +12,13 @@ import dagster as dg
 
 from mlops_assets.lib.batches import Batches, Receipt
 from mlops_assets.lib.dbt_project import FeatureModel
+from mlops_assets.lib.ledger import Ledger, withdrawn
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.stages import features, raw, validated
 from mlops_assets.stages.checks import SUBJECT, Checks
 
 PAGE = 200
-State = Literal["accepted", "refused", "outstanding"]
+State = Literal["accepted", "refused", "outstanding", "withdrawn"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ class Batch:
 
     Attributes:
         state: ``accepted`` when every check has passed for the current contract and SQL;
-            ``refused`` when one has failed; ``outstanding`` when one has not been asked yet.
+            ``refused`` when one has failed; ``outstanding`` when one has not been asked yet;
+            ``withdrawn`` when the ledger says so, whatever the checks say.
         pointers: Current object by stage, as far as it goes.
         findings: What the checks said.
     """
@@ -143,12 +145,14 @@ def look_at_batches(
 ) -> list[Batch]:
     """Say of every landed batch how far it has come, first landed first."""
     pending = [(receipt, *_wanted(batches, receipt, spec, model)) for receipt in batches.receipts()]
+    out = withdrawn(Ledger(batches.storage, spec.name).entries())
     flat = findings(instance, [want for *_, wanted in pending for want in wanted])
     looked, position = [], 0
     for receipt, pointers, wanted in pending:
         mine = flat[position : position + len(wanted)]
         position += len(wanted)
-        looked.append(Batch(receipt, _state(pointers, mine), pointers, mine))
+        state = "withdrawn" if receipt.key in out else _state(pointers, mine)
+        looked.append(Batch(receipt, state, pointers, mine))
     return looked
 
 

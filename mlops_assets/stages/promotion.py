@@ -12,7 +12,7 @@ import dagster as dg
 from mlops_assets.lib import current
 from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.evaluation import broken_floors
-from mlops_assets.lib.ledger import last_decision
+from mlops_assets.lib.ledger import champion, last_decision, last_verdict, withdrawn
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
 from mlops_assets.resources import StorageRoot
@@ -72,6 +72,7 @@ def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
         if challenger is None:
             raise dg.Failure("there is no registered version: materialise registered_version")
         digest = challenger["digest"]
+        entries = ledger.verify()
         reasons: list[str] = []
         found: list[Finding] = []
         lineage: dict[str, Any] = {}
@@ -87,13 +88,17 @@ def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
                 for f in found
                 if f.status != "passed"
             ]
+            out = withdrawn(entries)
+            used = [batch["key"] for batch in lineage["batches"]]
+            reasons += [f"batch {key} was withdrawn" for key in used if key in out]
             reasons += _under_the_floors(store, spec, lineage["evaluation"])
         decision: Literal["approved", "rejected"] = "rejected" if reasons else "approved"
-        entry = last_decision(ledger.verify(), digest)
+        entry, serving = last_decision(entries, digest), champion(entries)
+        decided = entry and (entry["decision"], entry.get("reasons"))
         settled = entry is not None and (
-            (entry["decision"] == decision and entry.get("reasons") == reasons)
+            (entry == last_verdict(entries) and decided == (decision, reasons))
             # A version that already serves needs no second approval.
-            or (entry["decision"] == "promoted" and not reasons)
+            or (entry == serving and not reasons)
         )
         if entry is None or not settled:
             entry = ledger.append(
@@ -104,6 +109,7 @@ def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
                     "path": challenger["bundle"],
                     "training_set": lineage.get("training_set"),
                     "wanted": lineage.get("wanted"),
+                    "batches": [batch["key"] for batch in lineage.get("batches", ())],
                     "actor": f"dagster run {context.run.run_id}",
                     "reasons": reasons,
                     "checks": [finding.as_dict() for finding in found],

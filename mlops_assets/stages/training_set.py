@@ -77,6 +77,8 @@ def build(
             if batch.state == "refused":
                 why = "; ".join(f"{f.asset} {f.check}: {f.said}" for f in batch.failed)
                 context.log.warning(f"batch {batch.receipt.key} is left out: {why}")
+            elif batch.state == "withdrawn":
+                context.log.warning(f"batch {batch.receipt.key} is left out: it was withdrawn")
         if not accepted:
             raise dg.Failure(f"no batch of {spec.name} has passed its checks: land and ingest one")
 

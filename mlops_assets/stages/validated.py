@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from mlops_assets.lib.batch_profile import profile_table
 from mlops_assets.lib.digests import digest_of, file_digest, short
 from mlops_assets.lib.reading import MALFORMED, ROW
 from mlops_assets.lib.spec import Limit, UseCase
@@ -195,6 +196,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
                 "quarantined": found.quarantined,
                 "quarantine": dg.MetadataValue.path(str(store.path(quarantine))),
                 "quarantined rows": dg.MetadataValue.md(_preview(store.path(quarantine))),
+                "profile": dg.MetadataValue.md(profile_table(spec.contract, store.path(file))),
                 "missing": dg.MetadataValue.json(found.missing),
                 "quality score": found.quality,
                 "positive rate": found.positive_rate,

@@ -17,15 +17,32 @@ from mlops_assets.lib.contract import Column, Contract, Target
 from mlops_assets.lib.feature_sql import portable
 from mlops_assets.lib.onnx_model import convert
 from mlops_assets.lib.reading import read_csv
-from mlops_assets.lib.spec import Candidate, Training
 from mlops_assets.lib.spec import Split as Holdout
-from mlops_assets.lib.training import train
+from mlops_assets.lib.training import Chosen, train
+from mlops_assets.lib.training import Trained as Model
+from mlops_assets.lib.training_plan import STACK, Algorithm, Training
 from mlops_assets.lib.training_set import ROWS, Source, assemble
 from mlops_assets.lib.validation import REASONS, Validation, validate
 
 # Few folds and trials: what is tested is the way, not the model.
 QUICK = Training.model_validate(
     {"outer_folds": 3, "inner_folds": 3, "trials": 2, "candidates": {"logistic_regression": {}}}
+)
+
+# Every algorithm, in small.
+EVERY = Training.model_validate(
+    {
+        "outer_folds": 3,
+        "inner_folds": 2,
+        "trials": 2,
+        "candidates": {
+            "logistic_regression": {},
+            "random_forest": {"fixed": {"n_estimators": 10}},
+            "gradient_boosting": {"fixed": {"max_iter": 30}, "patience": 5},
+            "xgboost": {"fixed": {"n_estimators": 30, "min_child_weight": 1}, "patience": 5},
+            "stacked_ensemble": {},
+        },
+    }
 )
 
 
@@ -86,6 +103,20 @@ def signal(rows: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.fl
     target = (features[:, 0] + random.normal(size=rows) > 0).astype(np.float64)
     features[random.random(features.shape) < 0.1] = np.nan
     return features.astype(np.float32), target
+
+
+def train_every(
+    features: NDArray[np.float32], target: NDArray[np.float64], plan: Training = EVERY
+) -> dict[Algorithm, Model]:
+    """Every candidate of a plan; the stacked ensemble is made of the others."""
+    made: dict[Algorithm, Model] = {}
+    chosen: dict[Algorithm, Chosen] = {}
+    for name in plan.members:
+        made[name] = train(name, features, target, plan)
+        chosen[name] = made[name].chosen
+    if STACK in plan.candidates:
+        made[STACK] = train(STACK, features, target, plan, chosen)
+    return made
 
 
 TINY = "tiny"
@@ -195,7 +226,7 @@ def train_tiny(folder: Path, rows: int = 200) -> Trained:
     features = table.select(summary.features).to_numpy().astype(np.float32)
     seen = (table["side"] == "train").to_numpy()
     target = table["target"].to_numpy().astype(np.float64)
-    trained = train("logistic_regression", Candidate(), features[seen], target[seen], QUICK)
+    trained = train("logistic_regression", features[seen], target[seen], QUICK)
     candidate = folder / "candidate"
     candidate.mkdir()
     (candidate / "model.onnx").write_bytes(convert(trained.estimator, features.shape[1]))

@@ -14,8 +14,8 @@ MODULES = sorted(
 )
 HEAVY = [
     "dagster", "dagster_dbt", "dagster_mlflow", "dbt", "duckdb", "evidently", "fastapi",
-    "kubernetes", "mlflow", "numpy", "onnx", "onnxruntime", "optuna", "pandas", "pandera", "polars",
-    "pyarrow", "skl2onnx", "sklearn", "sqlglot", "uvicorn", "xgboost",
+    "kubernetes", "matplotlib", "mlflow", "numpy", "onnx", "onnxruntime", "optuna", "pandas",
+    "pandera", "PIL", "polars", "pyarrow", "skl2onnx", "sklearn", "sqlglot", "uvicorn", "xgboost",
 ]  # fmt: skip
 
 # Imports one module after the other and notes which heavy package each brings with it.

@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 
 from mlops_assets.lib.evaluation import (
     Slice,
+    baseline,
     broken_floors,
     calibration_curve,
     confusion,
+    cost_curve,
     slices,
     winner,
 )
-from mlops_assets.lib.spec import Gate
+from mlops_assets.lib.spec import Decision, Gate
 from mlops_assets.lib.statistics import Interval, with_intervals
 
 
@@ -119,6 +121,78 @@ def test_confusion_adds_up(pairs: list[tuple[int, float]], threshold: float) -> 
     assert found["true_positive"] + found["false_positive"] == called
     right = sum((p >= threshold) == (t == 1) for t, p in pairs)
     assert found["true_positive"] + found["true_negative"] == right
+
+
+def test_cost_curve_is_what_a_hand_computes() -> None:
+    target = np.array([0.0, 0.0, 1.0, 1.0])
+    probability = np.array([0.1, 0.6, 0.4, 0.9])
+    found = cost_curve(target, probability, Decision(cost_false_positive=1, cost_false_negative=3))
+    assert found.thresholds == pytest.approx([number / 100 for number in range(101)])
+    by_hundredth = dict(zip(range(101), found.costs, strict=True))
+    # Two false alarms, one, one and a miss, a miss, two misses; a score is called at its value.
+    expected = {0: 2, 10: 2, 11: 1, 40: 1, 41: 4, 60: 4, 61: 3, 90: 3, 91: 6, 100: 6}
+    assert {number: by_hundredth[number] * 4 for number in expected} == pytest.approx(expected)
+    assert (found.chosen, found.cost) == (0.25, 0.25)
+    assert found.least_at == pytest.approx(0.11)
+    assert found.least == 0.25
+
+
+def test_cost_at_the_threshold_in_use_is_not_taken_from_a_hundredth() -> None:
+    target, probability = np.array([0.0, 1.0]), np.array([0.1, 0.334])
+    found = cost_curve(target, probability, Decision(cost_false_positive=1, cost_false_negative=2))
+    assert found.chosen == pytest.approx(1 / 3)
+    assert found.cost == 0.0
+    assert found.costs[34] == 1.0
+
+
+@given(PAIRS, st.floats(0.1, 9), st.floats(0.1, 9))
+@settings(deadline=None, derandomize=True)
+def test_least_cost_is_below_every_other(
+    pairs: list[tuple[int, float]], false_positive: float, false_negative: float
+) -> None:
+    target, probability = (np.array(v, dtype=np.float64) for v in zip(*pairs, strict=True))
+    decision = Decision(cost_false_positive=false_positive, cost_false_negative=false_negative)
+    found = cost_curve(target, probability, decision)
+    assert found.least == min(found.costs) == found.costs[found.thresholds.index(found.least_at)]
+    assert found.costs[0] == pytest.approx(false_positive * (1 - target.mean()))
+    counts = confusion(target, probability, decision.threshold)
+    total = false_positive * counts["false_positive"] + false_negative * counts["false_negative"]
+    assert found.cost == pytest.approx(total / len(pairs))
+
+
+@pytest.mark.parametrize(("positives", "majority"), [(30, 0.7), (80, 0.8)])
+def test_baseline_tells_nothing_and_calls_everybody_the_same(
+    positives: int, majority: float
+) -> None:
+    target = np.repeat([1.0, 0.0], [positives, 100 - positives])
+    found = baseline(target, 0.5, seed=2)
+    for side in ("value", "low", "high"):
+        assert getattr(found["roc_auc"], side) == 0.5
+    assert found["accuracy"].value == pytest.approx(majority)
+    assert found["pr_auc"].value == pytest.approx(positives / 100)
+    share = positives / 100
+    entropy = -(share * math.log(share) + (1 - share) * math.log(1 - share))
+    assert found["log_loss"].value == pytest.approx(entropy)
+    assert found["calibration_error"].value == pytest.approx(0, abs=1e-9)
+
+
+def test_baseline_holds_its_share_against_the_threshold_in_use() -> None:
+    target = np.repeat([1.0, 0.0], [30, 70])
+    assert baseline(target, 0.3, seed=2)["recall"].value == 1.0
+    assert baseline(target, 0.31, seed=2)["recall"].value == 0.0
+
+
+def test_slice_can_be_written_down() -> None:
+    interval = Interval(0.8, 0.7, 0.9)
+    found = Slice("sex", "1", 40, 10, interval).as_dict()
+    assert found == {
+        "column": "sex",
+        "value": "1",
+        "rows": 40,
+        "positives": 10,
+        "roc_auc": {"value": 0.8, "low": 0.7, "high": 0.9},
+    }
+    assert Slice("sex", "1", 40, 0, None).as_dict()["roc_auc"] is None
 
 
 def scored(value: float, high: float | None = None) -> dict[str, dict[str, float]]:

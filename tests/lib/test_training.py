@@ -1,97 +1,222 @@
 import warnings
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+import sklearn.ensemble
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
-from sklearn.tree import DecisionTreeClassifier
 
-from mlops_assets.lib.algorithms import ALGORITHMS
-from mlops_assets.lib.spec import Algorithm, Candidate
-from mlops_assets.lib.training import Trained, train
-from tests.lib.helpers import QUICK, signal
+from mlops_assets.lib.search import folds
+from mlops_assets.lib.training import Chosen, Trained, train
+from mlops_assets.lib.training_plan import SEARCH, STACK, Algorithm, BaseAlgorithm, Training
+from tests.lib.helpers import EVERY, signal, train_every
 
-SEARCHED: dict[Algorithm, Candidate] = {
-    "logistic_regression": Candidate.model_validate(
-        {"search": {"C": {"low": 0.01, "high": 10.0, "log": True}}}
-    ),
-    "xgboost": Candidate.model_validate(
-        {
-            "search": {
-                "n_estimators": {"low": 3, "high": 8},
-                "learning_rate": {"low": 0.1, "high": 0.3},
-            },
-            "fixed": {"max_depth": 2},
-        }
-    ),
+Floats = NDArray[np.float64]
+Features = NDArray[np.float32]
+BASE: tuple[Algorithm, ...] = get_args(BaseAlgorithm)
+ALL = list(SEARCH)
+# Instead of the some hundred trees that a real training takes.
+FEW: dict[Algorithm, dict[str, int]] = {
+    "logistic_regression": {},
+    "random_forest": {"n_estimators": 20, "min_samples_leaf": 5},
+    "gradient_boosting": {"max_iter": 20},
+    "xgboost": {"n_estimators": 20},
 }
-DEEP = Candidate(fixed={"n_estimators": 60, "max_depth": 6, "learning_rate": 0.3})
+ROWS = 120
 
 
-def quickly(algorithm: Algorithm, candidate: Candidate, rows: int = 90, seed: int = 7) -> Trained:
-    features, target = signal(rows)
-    plan = QUICK.model_copy(update={"seed": seed})
-    return train(algorithm, candidate, features, target, plan)
+def alone(algorithm: Algorithm, seed: int = 7, **candidate: Any) -> Training:
+    """A plan of one candidate, with the folds and trials of `EVERY`."""
+    budget = {"outer_folds": 3, "inner_folds": 2, "trials": 2, "seed": seed}
+    return Training.model_validate({**budget, "candidates": {algorithm: candidate}})
 
 
-@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
-def test_same_seed_gives_the_same_model(algorithm: Algorithm) -> None:
-    features, _ = signal(90)
-    one, two = (quickly(algorithm, SEARCHED[algorithm]) for _ in range(2))
-    assert one.parameters == two.parameters
-    assert one.fold_parameters == two.fold_parameters
+def noise(rows: int) -> tuple[Features, Floats]:
+    """Outcomes drawn by lot: there is nothing to learn."""
+    random = np.random.default_rng(4)
+    features = random.normal(size=(rows, 5)).astype(np.float32)
+    return features, random.permutation(np.repeat([0.0, 1.0], rows // 2))
+
+
+@pytest.fixture(scope="module")
+def every() -> dict[Algorithm, Trained]:
+    return train_every(*signal(ROWS))
+
+
+@pytest.fixture(scope="module")
+def again() -> dict[Algorithm, Trained]:
+    return train_every(*signal(ROWS))
+
+
+@pytest.mark.parametrize("algorithm", ALL)
+def test_same_seed_gives_the_same_model(
+    every: dict[Algorithm, Trained], again: dict[Algorithm, Trained], algorithm: Algorithm
+) -> None:
+    one, two = every[algorithm], again[algorithm]
+    assert one.estimator is not two.estimator
+    assert one.chosen == two.chosen
     assert one.trials == two.trials
     np.testing.assert_array_equal(one.out_of_fold, two.out_of_fold)
+    features, _ = signal(ROWS)
     np.testing.assert_array_equal(
         one.estimator.predict_proba(features), two.estimator.predict_proba(features)
     )
 
-    assert np.isfinite(one.out_of_fold).all()
-    assert ((one.out_of_fold >= 0) & (one.out_of_fold <= 1)).all()
-    assert one.complaints == []
-    search = SEARCHED[algorithm].search
-    assert set(one.parameters) == {*search, *SEARCHED[algorithm].fixed}
-    assert all(space.low <= one.parameters[name] <= space.high for name, space in search.items())
-    assert len(one.trials) == QUICK.trials
-    assert len(one.fold_parameters) == QUICK.outer_folds
-    best = min(one.trials, key=lambda trial: trial["log_loss"])
-    assert {name: best[name] for name in search} == {name: one.parameters[name] for name in search}
+
+@pytest.mark.parametrize("algorithm", ALL)
+def test_every_row_has_a_score_and_every_fold_its_parameters(
+    every: dict[Algorithm, Trained], algorithm: Algorithm
+) -> None:
+    trained = every[algorithm]
+    assert ((trained.out_of_fold > 0) & (trained.out_of_fold < 1)).all()
+    assert len(trained.chosen.by_fold) == EVERY.outer_folds
+    assert trained.complaints == []
+    names = {*EVERY.search(algorithm), *EVERY.fixed(algorithm)}
+    if algorithm == STACK:
+        names = set(EVERY.members)
+    assert all(names == chosen.keys() for chosen in trained.chosen.by_fold)
+    assert trained.chosen.parameters.keys() == names
+    assert len(trained.trials) == (0 if algorithm == STACK else EVERY.trials)
+
+
+@pytest.mark.parametrize("algorithm", ALL)
+def test_signal_is_found(every: dict[Algorithm, Trained], algorithm: Algorithm) -> None:
+    _, target = signal(ROWS)
+    assert roc_auc_score(target, every[algorithm].out_of_fold) > 0.65
+
+
+@pytest.mark.parametrize("algorithm", BASE)
+def test_each_fold_has_a_search_of_its_own(
+    every: dict[Algorithm, Trained], algorithm: Algorithm
+) -> None:
+    (searched, *_) = EVERY.search(algorithm)
+    chosen = every[algorithm].chosen
+    drawn = [parameters[searched] for parameters in (chosen.parameters, *chosen.by_fold)]
+    assert len(set(drawn)) == EVERY.outer_folds + 1
+
+
+@pytest.mark.parametrize("number", range(EVERY.outer_folds))
+def test_score_of_a_row_never_comes_from_a_model_that_saw_its_fold(
+    every: dict[Algorithm, Trained], number: int
+) -> None:
+    features, target = signal(ROWS)
+    held_out = folds(target, EVERY.outer_folds, EVERY.seed)[number][1]
+    kept, changed = held_out[::2], held_out[1::2]
+    features[changed] = np.random.default_rng(1).normal(size=(len(changed), 4)) * 9
+    others = np.setdiff1d(np.arange(ROWS), held_out)
+    for algorithm, trained in train_every(features, target).items():
+        before = every[algorithm]
+        assert trained.chosen.by_fold[number] == before.chosen.by_fold[number], algorithm
+        np.testing.assert_array_equal(trained.out_of_fold[kept], before.out_of_fold[kept])
+        for rows in (others, changed):
+            assert not np.array_equal(trained.out_of_fold[rows], before.out_of_fold[rows])
+
+
+def test_noise_is_not_learnt_and_memory_does_not_help() -> None:
+    features, target = noise(240)
+    small = EVERY.model_dump(exclude_unset=True)
+    small["candidates"]["random_forest"]["fixed"] = {"n_estimators": 20, "min_samples_leaf": 1}
+    trained = train_every(features, target, Training.model_validate(small))
+    for algorithm, each in trained.items():
+        assert 0.35 < roc_auc_score(target, each.out_of_fold) < 0.6, algorithm
+    forest = trained["random_forest"].estimator
+    assert roc_auc_score(target, forest.predict_proba(features)[:, 1]) > 0.99
+
+
+MEMBERS: dict[Algorithm, Chosen] = {
+    "logistic_regression": Chosen({"C": 1.0}, [{"C": 0.01}, {"C": 0.02}, {"C": 0.03}]),
+    "random_forest": Chosen(
+        {"n_estimators": 4}, [{"n_estimators": 5}, {"n_estimators": 6}, {"n_estimators": 7}]
+    ),
+}
+
+
+def stacked(members: dict[Algorithm, Chosen]) -> Trained:
+    return train(STACK, *signal(ROWS), EVERY, members)
+
+
+def test_stack_takes_in_each_fold_what_its_members_chose_there() -> None:
+    trained = stacked(MEMBERS)
+    assert trained.trials == []
+    assert trained.chosen.by_fold == [
+        {"logistic_regression": {"C": c}, "random_forest": {"n_estimators": trees}}
+        for c, trees in ((0.01, 5), (0.02, 6), (0.03, 7))
+    ]
+    assert trained.chosen.parameters == {
+        "logistic_regression": {"C": 1.0},
+        "random_forest": {"n_estimators": 4},
+    }
+    linear, forest = trained.estimator.estimators_
+    assert (linear[-1].C, forest[-1].n_estimators) == (1.0, 4)
+
+
+@pytest.mark.parametrize("number", [None, 0, 1, 2])
+def test_stacks_score_of_a_fold_depends_on_that_folds_parameters_alone(number: int | None) -> None:
+    chosen = MEMBERS["random_forest"]
+    if number is None:
+        other = Chosen({"n_estimators": 30}, chosen.by_fold)
+    else:
+        by_fold = [*chosen.by_fold]
+        by_fold[number] = {"n_estimators": 30}
+        other = Chosen(chosen.parameters, by_fold)
+    one, two = stacked(MEMBERS), stacked({**MEMBERS, "random_forest": other})
+    features, target = signal(ROWS)
+    for fold, (_, unseen) in enumerate(folds(target, EVERY.outer_folds, EVERY.seed)):
+        same = np.array_equal(one.out_of_fold[unseen], two.out_of_fold[unseen])
+        assert same == (fold != number), fold
+    answers = [trained.estimator.predict_proba(features) for trained in (one, two)]
+    assert np.array_equal(*answers) == (number is not None)
+
+
+@pytest.mark.parametrize("algorithm", BASE)
+def test_weighted_classes_are_calibrated_back_to_the_base_rate(algorithm: Algorithm) -> None:
+    random = np.random.default_rng(5)
+    features = random.normal(size=(300, 4)).astype(np.float32)
+    target = (features[:, 0] + random.normal(size=300) > 1.5).astype(np.float64)
+    plan = alone(algorithm, search={}, fixed={**FEW[algorithm], "class_weight": "balanced"})
+    trained = train(algorithm, features, target, plan)
+    assert target.mean() < 0.2
+    assert trained.out_of_fold.mean() == pytest.approx(target.mean(), abs=0.03)
+    assert roc_auc_score(target, trained.out_of_fold) > 0.7
 
 
 def test_another_seed_draws_other_folds() -> None:
-    one, two = (quickly("xgboost", SEARCHED["xgboost"], seed=seed) for seed in (7, 8))
+    candidate = {"search": {}, "fixed": FEW["random_forest"]}
+    one, two = (
+        train("random_forest", *signal(ROWS), alone("random_forest", seed, **candidate))
+        for seed in (7, 8)
+    )
     assert not np.array_equal(one.out_of_fold, two.out_of_fold)
 
 
-def test_score_of_a_row_never_comes_from_a_model_that_saw_it() -> None:
-    # With outcomes drawn by lot there is nothing to learn, and a deep forest remembers every row.
-    random = np.random.default_rng(4)
-    features = random.normal(size=(240, 5)).astype(np.float32)
-    target = random.permutation(np.repeat([0.0, 1.0], 120))
-    trained = train("xgboost", DEEP, features, target, QUICK)
-    seen = trained.estimator.predict_proba(features)[:, 1]
-    assert roc_auc_score(target, seen) > 0.99
-    assert 0.4 < roc_auc_score(target, trained.out_of_fold) < 0.6
-
-
 def test_nothing_to_search_trains_with_what_is_fixed() -> None:
-    trained = quickly("xgboost", Candidate(fixed={"n_estimators": 3}))
-    assert trained.parameters == {"n_estimators": 3}
-    assert trained.fold_parameters == [{"n_estimators": 3}] * QUICK.outer_folds
+    plan = alone("random_forest", search={}, fixed={"n_estimators": 3})
+    trained = train("random_forest", *signal(ROWS), plan)
+    assert trained.chosen == Chosen({"n_estimators": 3}, [{"n_estimators": 3}] * 3)
     assert len(trained.trials) == 1
 
 
 def test_fit_that_does_not_converge_is_a_complaint() -> None:
-    trained = quickly("logistic_regression", Candidate(fixed={"max_iter": 1}))
-    assert len(trained.complaints) >= QUICK.outer_folds + 1
+    plan = alone("logistic_regression", search={}, fixed={"max_iter": 1})
+    trained = train("logistic_regression", *signal(ROWS), plan)
+    assert len(trained.complaints) >= EVERY.outer_folds + 1
     for complaint in trained.complaints:
         assert complaint.startswith("logistic_regression {'max_iter': 1}: ")
         assert "converge" in complaint
         assert "\n" not in complaint
 
 
-class Grumbling(DecisionTreeClassifier):  # type: ignore[misc]
+def test_members_of_the_stack_that_do_not_converge_are_complained_of() -> None:
+    lazy = {"max_iter": 1}
+    trained = stacked({**MEMBERS, "logistic_regression": Chosen(lazy, [lazy] * 3)})
+    assert len(trained.complaints) >= EVERY.outer_folds + 1
+    assert all(complaint.startswith(f"{STACK} {{") for complaint in trained.complaints)
+
+
+class Grumbling(RandomForestClassifier):  # type: ignore[misc]
     """A real model that warns of something else than convergence."""
 
     def fit(self, features: Any, target: Any) -> Any:
@@ -101,30 +226,29 @@ class Grumbling(DecisionTreeClassifier):  # type: ignore[misc]
 
 
 def test_other_warnings_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ALGORITHMS, "logistic_regression", lambda parameters, seed: Grumbling())
+    monkeypatch.setattr(sklearn.ensemble, "RandomForestClassifier", Grumbling)
+    plan = alone("random_forest", search={}, fixed={"n_estimators": 3})
     with pytest.warns(UserWarning, match="the data look odd") as caught:
-        trained = quickly("logistic_regression", Candidate())
+        trained = train("random_forest", *signal(ROWS), plan)
     assert not [w for w in caught if issubclass(w.category, ConvergenceWarning)]
-    assert {c.split(": ")[1] for c in trained.complaints} == {"almost there"}
+    assert {complaint.split(": ")[-1] for complaint in trained.complaints} == {"almost there"}
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "error", "said"),
-    [
-        ("xgboost", ValueError, "xgboost has no parameter n_estimator"),
-        ("logistic_regression", TypeError, "n_estimator"),
-    ],
-)
-def test_parameter_that_does_not_exist_is_refused(
-    algorithm: Algorithm, error: type[Exception], said: str
-) -> None:
-    with pytest.raises(error, match=said):
-        ALGORITHMS[algorithm]({"n_estimator": 3}, 7)
+def test_unknown_parameter_ends_the_training() -> None:
+    plan = alone("xgboost", search={}, fixed={"n_estimator": 3})
+    with pytest.raises(TypeError, match="xgboost has no parameter n_estimator"):
+        train("xgboost", *signal(ROWS), plan)
 
 
-def test_feature_that_is_never_recorded_is_no_obstacle() -> None:
-    features, target = signal(90)
+@pytest.mark.parametrize("algorithm", ALL)
+def test_feature_that_is_never_recorded_is_no_obstacle(algorithm: Algorithm) -> None:
+    features, target = signal(ROWS)
+    assert np.isnan(features[:, 0]).any()
     features[:, 3] = np.nan
-    for algorithm, candidate in SEARCHED.items():
-        trained = train(algorithm, candidate, features, target, QUICK)
-        assert np.isfinite(trained.out_of_fold).all()
+    plan, members = EVERY, None
+    if algorithm == STACK:
+        members = MEMBERS
+    else:
+        plan = alone(algorithm, search={}, fixed=FEW[algorithm])
+    trained = train(algorithm, features, target, plan, members)
+    assert roc_auc_score(target, trained.out_of_fold) > 0.65

@@ -103,7 +103,7 @@ def test_value_that_keeps_the_contract_is_read(
         ),
         (REGION, {"eu": "eu is not one of NA, EU", "XX": "XX is not one of NA, EU"}),
         (SMOKER, {"maybe": "'maybe' is not a boolean", "1.0": "'1.0' is not a boolean"}),
-        (column("t", "text"), {"NA": "a value is required", "-": "a value is required"}),
+        (column("t", "text"), {"": "a value is required", "  ": "a value is required"}),
         (
             column("seen", "timestamp"),
             {
@@ -123,13 +123,18 @@ def test_value_that_breaks_the_contract_is_kept_with_the_reason(
     assert judged(kind, list(reasons), tmp_path) == expected
 
 
-@pytest.mark.parametrize("kind", ["number", "integer", "boolean", "text", "timestamp"])
+@pytest.mark.parametrize("kind", ["number", "integer", "boolean", "timestamp"])
 def test_every_way_of_writing_nothing_is_absent(kind: Any, tmp_path: Path) -> None:
     rows: list[list[object]] = [["x", "y", "outcome"], *([text, "here", 1] for text in ABSENT)]
     agreed = contract(column("x", kind, nullable=True), column("y", "text"), duplicates="keep")
     split = validated(agreed, as_csv(rows), tmp_path)
     assert split.valid["x"].to_list() == [None] * len(ABSENT)
     assert split.found.missing["x"] == 1.0
+
+
+def test_a_text_is_absent_only_when_empty_for_a_request_may_say_none(tmp_path: Path) -> None:
+    kind = column("t", "text", nullable=True)
+    assert judged(kind, ["", " ", "None", "-"], tmp_path) == [None, None, "None", "-"]
 
 
 @pytest.mark.parametrize("kind", ["integer", "number"])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mlops_assets.lib import current
 from mlops_assets.stages.evidence import look_at_batches
 from tests.platform import DATA, HEART, Platform, checks
 
@@ -23,6 +24,24 @@ def batch(*rows: str, header: str = HEADER) -> str:
             "validated/schema",
             "no column thalach; the file has age, sex",
             id="wrong column",
+        ),
+        pytest.param(
+            batch(ROWS[0]),
+            "validated/target_distribution",
+            "of 1 valid rows",
+            id="one row",
+        ),
+        pytest.param(
+            batch(*ROWS[:20], *ROWS[:20]),
+            "validated/duplicates",
+            "20 of 40 rows (50.0%) repeat an earlier one",
+            id="duplicated rows",
+        ),
+        pytest.param(
+            batch(*(f"-1,{row.split(',', 1)[1]}" for row in ROWS)),
+            "validated/ranges",
+            "age: -1 is outside 18 to 110 years",
+            id="age of -1",
         ),
         pytest.param(b"\x89PNG\r\n\x1a\n\x00\x00", "raw/readable", "binary", id="binary"),
     ],
@@ -64,6 +83,33 @@ def test_bad_rows_are_kept_with_their_reasons_and_good_rows_go_on(fresh: Platfor
     passed, said = checks(result)["validated/warnings"]
     assert not passed
     assert "3 of 203 rows are in quarantine" in said
+
+
+def test_a_file_as_another_country_writes_it_has_the_same_rows(fresh: Platform) -> None:
+    import polars as pl
+
+    lines = [line.replace(",", ";").replace(".", ",") for line in CLEVELAND.splitlines()]
+    lines[0] += ";hôpital"
+    text = "\r\n".join([lines[0], *(f"{line};Zürich" for line in lines[1:])])
+    plain = fresh.land(DATA / "heart_cleveland.csv")
+    names = {"utf-8-sig": """Zürich "Nord", it's 1 [*].csv""", "cp1252": "été.csv"}
+    for key in [plain, *(fresh.land(text.encode(e), name) for e, name in names.items())]:
+        result = fresh.ingest(key)
+        assert result.success
+        assert key == plain or "not used: hôpital" in checks(result)["validated/schema"][1]
+    read = []
+    for key in fresh.batches.keys():  # noqa: SIM118 (no mapping)
+        pointer = fresh.batches.pointer(key, "validated")
+        assert pointer is not None
+        read.append(pl.read_parquet(fresh.store.path(pointer["file"]), glob=False).drop("row_id"))
+    assert len(read) == 3
+    assert read[0].height == 303
+    assert all(frame.equals(read[0]) for frame in read)
+    # The rows are the same, so that they count once.
+    assert fresh.run("retrain").success
+    record = current.read(fresh.store, HEART, "training_set")
+    assert record is not None
+    assert sum(record["rows"].values()) == 303
 
 
 def test_the_same_content_under_another_name_is_refused(fresh: Platform) -> None:

@@ -23,6 +23,7 @@ def test_every_asset_is_made_with_rows_schema_and_links(trained: Platform) -> No
         ("training_set",): 303,
         ("candidates", "logistic_regression"): None,
         ("candidates", "xgboost"): None,
+        ("candidates", "stacked_ensemble"): None,
         ("evaluation",): None,
         ("registered_version",): None,
         ("promotion",): None,
@@ -68,17 +69,29 @@ def test_the_winner_reaches_what_is_published_for_these_data(trained: Platform) 
     assert 0.78 <= evaluation["out_of_fold"]["accuracy"]["value"] <= 0.90
 
 
-def test_mlflow_has_one_finished_run_a_candidate_and_a_challenger(trained: Platform) -> None:
+def test_mlflow_has_one_finished_run_a_candidate_with_its_trials(trained: Platform) -> None:
     client = trained.mlflow.client()
     experiment = client.get_experiment_by_name(HEART)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert {run.data.tags["algorithm"] for run in runs} == {"logistic_regression", "xgboost"}
-    assert len(runs) == 2
-    for run in runs:
-        assert run.data.tags["dagster_run_id"]
+    assert all(run.data.tags["dagster_run_id"] for run in runs)
+    candidates = {r.data.tags["algorithm"]: r for r in runs if "algorithm" in r.data.tags}
+    assert candidates.keys() == trained.spec.training.candidates.keys()
+    for name, run in candidates.items():
         assert 0.5 < run.data.metrics["oof_roc_auc_low"] < run.data.metrics["oof_roc_auc"]
+        children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == run.info.run_id]
+        assert len(children) == (0 if name == "stacked_ensemble" else 2)
+        assert all(child.data.metrics["log_loss"] > 0 for child in children)
+    stack = candidates["stacked_ensemble"].data.params
+    assert stack.keys() > {"logistic_regression.C", "xgboost.max_depth"}
+    (evaluation,) = (run for run in runs if "winner" in run.data.tags)
+    pictures = {file.path for file in client.list_artifacts(evaluation.info.run_id)}
+    assert pictures >= {"calibration.png", "contributions.png", "contest.md", "slices.md"}
+
+
+def test_mlflow_has_a_challenger_and_no_champion_yet(trained: Platform) -> None:
+    client = trained.mlflow.client()
     version = client.get_model_version_by_alias(HEART, "challenger")
     made = current.read(trained.store, HEART, "registered_version")
     assert made is not None
@@ -89,6 +102,39 @@ def test_mlflow_has_one_finished_run_a_candidate_and_a_challenger(trained: Platf
 def test_no_pickle_is_written_anywhere(trained: Platform) -> None:
     suffixes = {path.suffix for path in trained.home.rglob("*") if path.is_file()}
     assert not suffixes & {".pkl", ".pickle", ".joblib", ".skops"}
+
+
+def test_the_evaluation_can_be_looked_at(trained: Platform) -> None:
+    event = trained.instance.get_latest_materialization_event(dg.AssetKey([HEART, "evaluation"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = {n: str(v.value) for n, v in event.asset_materialization.metadata.items()}
+    pictures = {name for name, text in metadata.items() if "](data:image/png;base64," in text}
+    assert pictures == {
+        "candidates",
+        "ROC and precision-recall",
+        "calibration",
+        "confusion",
+        "cost",
+        "contributions",
+    }
+    assert sum(len(metadata[name]) for name in pictures) < 200_000
+    assert all(name in metadata["contest"] for name in trained.spec.training.candidates)
+    assert "sex = 1" in metadata["slices"]
+    for name in pictures:
+        assert (Path(metadata["pictures"]) / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_batch_shows_its_profile(trained: Platform) -> None:
+    event = trained.instance.get_latest_materialization_event(dg.AssetKey([HEART, "validated"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    profile = str(event.asset_materialization.metadata["profile"].value)
+    lines = {line.split("|")[1].strip(): line for line in profile.splitlines()}
+    assert "29 to 77, median 56" in lines["age"]
+    assert "█" in lines["age"]
+    assert "1.3%" in lines["ca"]
+    assert lines.keys() >= {column.name for column in trained.spec.contract.every_column}
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from mlops_assets.lib import current, desired_state
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.dbt_project import feature_model, prepare
 from mlops_assets.lib.http import call
-from mlops_assets.lib.ledger import Ledger, champion
+from mlops_assets.lib.ledger import BATCH_DECISIONS, Ledger, champion, last_verdict, withdrawn
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
 
@@ -29,7 +29,7 @@ def status(spec: UseCase) -> dict[str, Any]:
     crowned = champion(entries)
     return {
         "use_case": spec.name,
-        "batches": _batches(store, spec),
+        "batches": _batches(store, spec, withdrawn(entries)),
         "training_set": training and {"digest": training["digest"], "rows": training["rows"]},
         "candidates": _candidates(store, spec),
         "versions": _versions(entries),
@@ -40,7 +40,7 @@ def status(spec: UseCase) -> dict[str, Any]:
     }
 
 
-def _batches(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
+def _batches(store: Storage, spec: UseCase, out: set[str]) -> list[dict[str, Any]]:
     batches = Batches(store, spec.name)
     found = []
     for receipt in batches.receipts():
@@ -54,6 +54,7 @@ def _batches(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
                 "quarantined": valid.get("quarantined"),
                 "quality": valid.get("quality"),
                 "drift": None,
+                "withdrawn": receipt.key in out,
             }
         )
     return found
@@ -78,6 +79,7 @@ def _versions(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "decision": entry["decision"],
         }
         for entry in entries
+        if entry["decision"] not in BATCH_DECISIONS
     }
     return [latest[version] for version in sorted(latest, key=int)]
 
@@ -109,11 +111,11 @@ def _failed_checks(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
         for f in batch.failed
         if not f.said.startswith(UNASKED)
     ]
-    entries = Ledger(store, spec.name).entries()
-    if entries and entries[-1]["decision"] == "rejected":
+    verdict = last_verdict(Ledger(store, spec.name).entries())
+    if verdict is not None and verdict["decision"] == "rejected":
         failed += [
             {"asset": c["asset"], "check": c["check"], "batch": None, "said": c["said"]}
-            for c in entries[-1]["checks"]
+            for c in verdict["checks"]
             if c["status"] != "passed" and not any(f["said"] == c["said"] for f in failed)
         ]
     return failed
@@ -127,7 +129,8 @@ def as_text(state: dict[str, Any]) -> str:
         rows = "not read" if batch["rows"] is None else f"{batch['rows']} rows"
         if batch["quality"] is not None:
             rows += f", {batch['quarantined']} in quarantine, quality {batch['quality']:g}"
-        lines.append(f"  batch      {batch['key']}: {'refused, ' if refused else ''}{rows}")
+        word = "withdrawn, " if batch["withdrawn"] else "refused, " if refused else ""
+        lines.append(f"  batch      {batch['key']}: {word}{rows}")
     if state["training_set"]:
         rows = state["training_set"]["rows"]
         lines.append(f"  training   {rows['train']} rows to train on, {rows['test']} to test on")

@@ -1,0 +1,175 @@
+"""``mlops prune``: removes what no kept version needs, from the storage, MLflow and Dagster.
+
+It may be killed at any point and started again: each object goes as a whole, and what is still
+there is found again.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.storage import Storage
+from mlops_assets.operations.retention import Needed, needed, unneeded
+from mlops_assets.resources import MlflowTracking
+
+# A run that is at work may have made an object and not yet pointed to it.
+YOUNG_SECONDS = 600.0
+EXAMPLES = 3
+
+
+class BusyError(ValueError):
+    """Runs are at work; the message names them."""
+
+
+class Pruning:
+    """One pruning of one use case."""
+
+    def __init__(
+        self,
+        spec: UseCase,
+        store: Storage,
+        instance: dg.DagsterInstance,
+        mlflow: MlflowTracking,
+        *,
+        dry_run: bool,
+        now: datetime | None = None,
+    ) -> None:
+        self.spec = spec
+        self.store = store
+        self.instance = instance
+        self.mlflow = mlflow
+        self.dry_run = dry_run
+        self.now = now or datetime.now(UTC)
+        self.oldest = self.now - timedelta(days=spec.retention.days)
+
+    def run(self) -> Iterator[str]:
+        """Remove what may go, and say so.
+
+        Yields:
+            A sentence for each kind of thing.
+
+        Raises:
+            BusyError: If a run of the use case is at work.
+            LedgerError: If the ledger does not hold: what is needed is then unknown.
+        """
+        runs = self._runs()
+        busy = [run.run_id[:8] for run, _ in runs if not run.is_finished]
+        if busy:
+            raise BusyError(f"{self.spec.name}: runs are at work ({', '.join(busy)}); try later")
+        keep = needed(self.store, self.spec, self.now)
+        yield f"{self.spec.name}: {len(keep.versions)} versions are kept"
+        # MLflow's versions first: they are found by the bundles that are still there.
+        yield from self._prune_mlflow(keep)
+        yield self._remove("objects no kept version needs", self._unneeded(keep))
+        leftovers = [p for p in self.store.leftovers(self.spec.name) if self._is_old(p)]
+        yield self._remove("half-written files of killed processes", leftovers)
+        yield self._prune_dagster(keep, [run for run, at in runs if at < self.oldest])
+
+    def _unneeded(self, keep: Needed) -> list[Path]:
+        return [path for path in unneeded(self.store, self.spec, keep) if self._is_old(path)]
+
+    def _is_old(self, path: Path) -> bool:
+        return self.now.timestamp() - path.stat().st_mtime > YOUNG_SECONDS
+
+    def _remove(self, what: str, paths: Sequence[Path]) -> str:
+        if self.dry_run:
+            files = [each for path in paths for each in (path, *path.rglob("*")) if each.is_file()]
+            size = sum(file.stat().st_size for file in files)
+        else:
+            size = sum(self.store.remove(path) for path in paths)
+        names = [str(path.relative_to(self.store.root)) for path in paths[:EXAMPLES]]
+        more = [f"and {len(paths) - EXAMPLES} more"] if len(paths) > EXAMPLES else []
+        listed = f": {', '.join(names + more)}" if paths else ""
+        return f"  {len(paths)} {what}, {size / 1e6:.1f} MB{listed}"
+
+    def _runs(self) -> list[tuple[dg.DagsterRun, datetime]]:
+        """The use case's runs, with the time of their last news."""
+        records = self.instance.get_run_records()
+        return [
+            (record.dagster_run, record.update_timestamp.replace(tzinfo=UTC))
+            for record in records
+            if self._is_ours(record.dagster_run)
+        ]
+
+    def _is_ours(self, run: dg.DagsterRun) -> bool:
+        if run.tags.get("mlops/use_case"):
+            return run.tags["mlops/use_case"] == self.spec.name
+        keys = run.asset_selection or ()
+        return bool(keys) and all(key.path[0] == self.spec.name for key in keys)
+
+    def _prune_dagster(self, keep: Needed, old: Sequence[dg.DagsterRun]) -> str:
+        """The results of checks outlive their runs; the last run of each asset stays to be seen."""
+        kept = set(keep.runs)
+        for key in self.instance.all_asset_keys():
+            event = self.instance.get_latest_materialization_event(key)
+            kept |= {event.run_id} if event is not None else set()
+        partitions = set()
+        for run, _ in self._runs():  # newest first
+            partition = run.tags.get("dagster/partition")
+            if partition is not None and run.is_success and partition not in partitions:
+                partitions.add(partition)
+                kept.add(run.run_id)
+        going = [run for run in old if run.run_id not in kept]
+        for run in going if not self.dry_run else []:
+            self.instance.compute_log_manager.delete_logs(prefix=[run.run_id])
+            self.instance.delete_run(run.run_id)
+        return f"  {len(going)} Dagster runs older than {self.spec.retention.days:g} days"
+
+    def _prune_mlflow(self, keep: Needed) -> Iterator[str]:
+        client = self.mlflow.client()
+        model = self.spec.name
+        versions = [
+            version
+            for version in client.search_model_versions(f"name = '{model}'")
+            if version.tags.get("bundle") not in keep.versions
+            and version.creation_timestamp / 1000 < self.oldest.timestamp()
+        ]
+        kept = {
+            version.run_id
+            for version in client.search_model_versions(f"name = '{model}'")
+            if version not in versions
+        }
+        for version in versions if not self.dry_run else []:
+            client.delete_model_version(model, version.version)
+        numbers = ", ".join(sorted((str(v.version) for v in versions), key=int))
+        yield f"  {len(versions)} MLflow versions" + (f": {numbers}" if numbers else "")
+        experiment = client.get_experiment_by_name(model)
+        if experiment is None:
+            return
+        going, page = [], None
+        while True:
+            found = client.search_runs(
+                [experiment.experiment_id],
+                f"attributes.end_time < {int(self.oldest.timestamp() * 1000)}",
+                page_token=page,
+            )
+            for run in found:
+                family = {run.info.run_id, run.data.tags.get("mlflow.parentRunId")}
+                if not family & kept and run.data.tags.get("candidate") not in keep.digests:
+                    going.append(run.info.run_id)
+            page = found.token
+            if not page:
+                break
+        if not self.dry_run:
+            for run_id in going:
+                client.delete_run(run_id)
+            self._collect(going)
+        yield f"  {len(going)} MLflow runs older than {self.spec.retention.days:g} days"
+
+    def _collect(self, runs: Sequence[str]) -> None:
+        """Have MLflow drop the runs that it has only marked, with their files.
+
+        A server does that itself, where somebody runs ``mlflow gc`` beside its database.
+        """
+        if not runs or not self.mlflow.tracking_uri.startswith("sqlite"):
+            return
+        command = [str(Path(sys.executable).parent / "mlflow"), "gc", "--run-ids", ",".join(runs)]
+        command += ["--backend-store-uri", self.mlflow.tracking_uri]
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": self.mlflow.tracking_uri}
+        subprocess.run(command, env=environment, check=True, capture_output=True)

@@ -1,0 +1,125 @@
+"""Which objects of a use case are needed, by following digests from what must be kept.
+
+The ledger, what landed and the evidence of the checks are never touched: they are the history.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from mlops_assets.lib import current
+from mlops_assets.lib.batches import Batches
+from mlops_assets.lib.digests import file_digest
+from mlops_assets.lib.ledger import BATCH_DECISIONS, Ledger
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.storage import Storage
+
+# Objects named by their digest, as folders, files or both.
+NAMED = ("bundles", "training_sets", "candidates", "evaluations")
+# Files of batches; one that no batch points to any more may still be in a kept version's lineage.
+POINTED = ("raw", "validated", "features", "quarantine")
+
+
+@dataclass
+class Needed:
+    """What must stay.
+
+    Attributes:
+        digests: Of bundles, training sets, candidates, evaluations and files of batches.
+        files: Keys that batches point to.
+        versions: Digests of the kept bundles, newest last.
+        runs: Dagster runs that the kept versions name as their evidence.
+    """
+
+    digests: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
+    versions: list[str] = field(default_factory=list)
+    runs: set[str] = field(default_factory=set)
+
+
+def needed(store: Storage, spec: UseCase, now: datetime) -> Needed:
+    """Follow what serves, waits, is current or is recent to everything that it is made of.
+
+    Args:
+        store: The storage root.
+        spec: Its retention decides.
+        now: With a time zone.
+    """
+    keep = Needed()
+    entries = [
+        entry
+        for entry in Ledger(store, spec.name).verify()
+        if entry["decision"] not in BATCH_DECISIONS
+    ]
+    promoted = [e["bundle"] for e in entries if e["decision"] == "promoted"]
+    champions = list(dict.fromkeys(reversed(promoted)))[: spec.retention.champions]
+    recent = [
+        e["bundle"]
+        for e in entries
+        if (now - datetime.fromisoformat(e["time"])).total_seconds() < spec.retention.days * 86_400
+    ]
+    last = [entries[-1]["bundle"]] if entries else []
+    registered = current.read(store, spec.name, "registered_version")
+    waiting = [registered["digest"]] if registered else []
+    keep.versions = list(
+        dict.fromkeys([*reversed(champions), *recent, *last, *waiting, *_desired(store, spec)])
+    )
+    for digest in keep.versions:
+        _keep_version(store, spec, digest, keep)
+    for entry in entries:
+        if entry["bundle"] in keep.versions:
+            keep.runs |= {check["run"] for check in entry.get("checks", [])}
+    _keep_current(store, spec, keep)
+    batches = Batches(store, spec.name)
+    for key in batches.keys():  # noqa: SIM118 (no mapping)
+        for stage in POINTED:
+            pointer = batches.pointer(key, stage) or {}
+            keep.files |= {pointer[name] for name in ("file", "quarantine") if pointer.get(name)}
+    return keep
+
+
+def _desired(store: Storage, spec: UseCase) -> Iterator[str]:
+    for name in store.list(f"{spec.name}/desired"):
+        state = store.read_json(f"{spec.name}/desired/{name}") or {"roles": {}}
+        yield from (role["digest"] for role in state["roles"].values())
+
+
+def _keep_version(store: Storage, spec: UseCase, digest: str, keep: Needed) -> None:
+    keep.digests.add(digest)
+    manifest = store.read_json(f"{spec.name}/bundles/{digest}/manifest.json")
+    if manifest is None:
+        return
+    lineage = manifest["lineage"]
+    keep.digests |= {lineage[name] for name in ("training_set", "candidate", "evaluation")}
+    _keep_evaluation(store, spec, lineage["evaluation"], keep)
+    for batch in lineage["batches"]:
+        keep.digests |= {batch[stage] for stage in ("raw", "validated", "features")}
+
+
+def _keep_evaluation(store: Storage, spec: UseCase, digest: str, keep: Needed) -> None:
+    record = store.read_json(f"{spec.name}/evaluations/{digest}.json") or {"candidates": {}}
+    keep.digests |= {digest, *record["candidates"].values()}
+
+
+def _keep_current(store: Storage, spec: UseCase, keep: Needed) -> None:
+    """A retrain may be half way: what it has made is current, and in no version yet."""
+    stages = ["training_set", "evaluation", "registered_version"]
+    stages += [f"candidates/{algorithm}" for algorithm in spec.training.candidates]
+    for stage in stages:
+        record = current.read(store, spec.name, stage)
+        if record is not None:
+            keep.digests.add(record["digest"])
+
+
+def unneeded(store: Storage, spec: UseCase, keep: Needed) -> Iterator[Path]:
+    """Objects that nothing kept is made of."""
+    for kind in NAMED:
+        for name in store.list(f"{spec.name}/{kind}"):
+            if name.removesuffix(".json") not in keep.digests:
+                yield store.path(f"{spec.name}/{kind}/{name}")
+    for kind in POINTED:
+        for name in store.list(f"{spec.name}/{kind}"):
+            key = f"{spec.name}/{kind}/{name}"
+            if key not in keep.files and file_digest(store.path(key)) not in keep.digests:
+                yield store.path(key)

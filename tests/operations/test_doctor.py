@@ -1,0 +1,147 @@
+"""The doctor finds what is wrong, says what to do, and changes nothing."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.events import EngineEventData
+from dagster._core.test_utils import create_run_for_test
+
+from mlops_assets.home import write_dagster_home
+from mlops_assets.lib.sandbox import free_port
+from mlops_assets.operations.doctor import Finding, as_text, examine
+from tests.platform import HEART, Platform, environment
+
+MLOPS = Path(sys.executable).parent / "mlops"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of state, with ports that nobody uses."""
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    for name in ("DAGSTER", "SERVING", "MLFLOW"):
+        monkeypatch.setenv(f"MLOPS_{name}_PORT", str(free_port()))
+    return tmp_path
+
+
+@pytest.fixture
+def used(home: Path, trained: Platform) -> Path:
+    """A copy of the state of the trained platform."""
+    for name in ("storage", "mlflow"):
+        shutil.copytree(trained.home / name, home / name)
+    (home / "mlflow" / "ready").touch()
+    return home
+
+
+def found(about: str) -> Finding:
+    return next(f for f in examine() if f.about.endswith(about))
+
+
+def troubles() -> list[Finding]:
+    """But for the disk, which is this machine's."""
+    return [f for f in examine() if f.level != "ok" and f.about not in ("disk", "packages")]
+
+
+def test_a_new_machine_is_well(home: Path) -> None:
+    assert troubles() == []
+    assert list(home.iterdir()) == []
+
+
+def test_a_machine_that_has_trained_is_well(used: Path) -> None:
+    before = sorted(p for p in used.rglob("*") if p.is_file())
+    assert troubles() == []
+    assert found("ledger").said == "1 entries, the chain holds"
+    ours = {used / "dagster.yaml"}
+    assert {p for p in used.rglob("*") if p.is_file()} - ours >= set(before)
+
+
+def test_an_edited_ledger_is_a_failure(used: Path) -> None:
+    path = used / "storage" / HEART / "ledger" / "00000001.json"
+    path.write_text(path.read_text().replace("approved", "rejected"))
+    finding = found("ledger")
+    assert finding.level == "fail"
+    assert "was edited" in finding.said
+    done = subprocess.run(
+        [MLOPS, "doctor", "--json"],
+        env=environment(used),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert {"about": f"{HEART} ledger", "level": "fail"}.items() <= next(
+        f for f in json.loads(done.stdout) if f["level"] == "fail"
+    ).items()
+
+
+def test_half_written_files_are_counted_when_they_are_old(used: Path) -> None:
+    partial = used / "storage" / HEART / "raw" / ".partial-1"
+    partial.write_text("half")
+    assert found("storage").level == "ok"
+    hour_ago = time.time() - 3600
+    os.utime(partial, (hour_ago, hour_ago))
+    finding = found("storage")
+    assert finding.level == "warn"
+    assert "mlops prune" in finding.do
+
+
+def test_a_port_that_somebody_else_uses_is_named_with_its_process(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("MLOPS_SERVING_PORT", str(port))
+        finding = found(f"port {port}")
+    assert finding.level == "warn"
+    assert str(os.getpid()) in finding.said
+    assert f"MLOPS_SERVING_PORT={port + 1}" in finding.do
+
+
+def test_a_run_whose_process_is_gone_is_found(home: Path) -> None:
+    write_dagster_home()
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        run = create_run_for_test(instance, job_name="job", status=dg.DagsterRunStatus.STARTED)
+        instance.report_engine_event("Started", run, EngineEventData.in_process(process.pid))
+    finding = found("Dagster")
+    assert finding.level == "warn"
+    assert run.run_id[:8] in finding.said
+    assert "make demo" in finding.do
+
+
+def test_a_damaged_champion_is_a_failure(used: Path, trained: Platform) -> None:
+    (approved,) = trained.ledger.entries()
+    ledger = used / "storage" / HEART / "bundles" / approved["bundle"]
+    code = (
+        "import sys; from pathlib import Path; from mlops_assets.lib.ledger import Ledger;"
+        "from mlops_assets.lib.storage import Storage;"
+        f"Ledger(Storage(Path({str(used / 'storage')!r})), {HEART!r}).append('promoted', "
+        f"{{'version': '1', 'bundle': {approved['bundle']!r}, 'path': {approved['path']!r}}})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert "the desired state names" in found("champion").said
+    model = ledger / "model.onnx"
+    model.write_bytes(model.read_bytes() + b"x")
+    finding = found("champion")
+    assert finding.level == "fail"
+    assert "model.onnx" in finding.said
+
+
+def test_an_examination_that_breaks_hides_no_other(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_DAGSTER_PORT", "none")
+    findings = examine()
+    assert any(f.about == "ports" and f.level == "fail" for f in findings)
+    assert any(f.about == "specs" and f.level == "ok" for f in findings)
+    assert "1 failures" in as_text(findings)

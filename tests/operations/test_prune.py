@@ -1,0 +1,179 @@
+"""Pruning keeps what serves, waits or can be rolled back to, with all that it is made of."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from mlops_assets.lib import current
+from mlops_assets.lib.ledger import LedgerError
+from mlops_assets.operations.prune import BusyError, Pruning
+from mlops_assets.operations.retention import needed, unneeded
+from tests.platform import DATA, HEART, Platform, platform
+
+LATER = datetime.now(UTC) + timedelta(days=365)
+
+
+@pytest.fixture(scope="module")
+def retrained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Two versions, one after the other; the first was never promoted."""
+    lines = (DATA / "heart_cleveland.csv").read_text().splitlines(keepends=True)
+    with platform(tmp_path_factory.mktemp("retrained")) as made:
+        for name, rows in (("one.csv", lines[:241]), ("two.csv", [lines[0], *lines[241:]])):
+            assert made.ingest(made.land("".join(rows), name)).success
+            assert made.run("retrain").success
+        yield made
+
+
+@pytest.fixture
+def made(retrained: Platform, tmp_path: Path) -> Iterator[Platform]:
+    """A copy of it, with MLflow's records, on an instance of its own."""
+    for name in ("storage", "mlflow"):
+        shutil.copytree(retrained.home / name, tmp_path / name)
+    with platform(tmp_path) as copy:
+        yield copy
+
+
+def prune(made: Platform, *, now: datetime = LATER, dry_run: bool = False) -> str:
+    pruning = Pruning(made.spec, made.store, made.instance, made.mlflow, dry_run=dry_run, now=now)
+    return "\n".join(pruning.run())
+
+
+def files(made: Platform) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(made.home)): path.read_bytes()
+        for path in made.home.rglob("*")
+        if path.is_file() and path.suffix not in {".db", ".lock"} and path.name != ".lock"
+    }
+
+
+def versions(made: Platform) -> list[str]:
+    found = made.mlflow.client().search_model_versions(f"name = '{HEART}'")
+    return sorted(str(version.version) for version in found)
+
+
+def bundles(made: Platform) -> list[str]:
+    return list(made.store.list(f"{HEART}/bundles"))
+
+
+def newest(made: Platform) -> dict[str, Any]:
+    record = current.read(made.store, HEART, "registered_version")
+    assert record is not None
+    return record
+
+
+def test_a_dry_run_says_what_goes_and_touches_nothing(made: Platform) -> None:
+    before = files(made)
+    said = prune(made, dry_run=True)
+    assert files(made) == before
+    assert versions(made) == ["1", "2"]
+    assert "1 versions are kept" in said
+    assert "1 MLflow versions: 1" in said
+
+
+def test_what_no_kept_version_needs_goes_and_the_rest_stays_whole(made: Platform) -> None:
+    record = newest(made)
+    prune(made)
+    assert bundles(made) == [record["digest"]]
+    assert versions(made) == ["2"]
+    assert len(made.store.list(f"{HEART}/training_sets")) == 1
+    assert len(made.store.list(f"{HEART}/candidates")) == 3
+    # The kept version can still be registered, judged and decided upon once more.
+    for stage in ("evaluation", "registered_version"):
+        assert made.materialize(stage).success
+    assert newest(made)["digest"] == record["digest"]
+    assert made.ledger.verify()
+    # A batch's files are in the lineage of the kept version, and raw data are never lost.
+    assert len(made.store.list(f"{HEART}/raw")) == 2
+    assert "0 objects" in prune(made)
+
+
+def test_recent_versions_stay(made: Platform) -> None:
+    before = files(made)
+    said = prune(made, now=datetime.now(UTC) + timedelta(days=1))
+    assert "2 versions are kept" in said
+    assert files(made) == before
+    assert versions(made) == ["1", "2"]
+
+
+def test_what_was_promoted_stays_for_a_rollback(made: Platform) -> None:
+    first = next(e for e in made.ledger.entries() if e["version"] == "1")
+    made.ledger.append(
+        "promoted", {k: first[k] for k in ("version", "bundle", "path", "training_set")}
+    )
+    prune(made)
+    assert sorted(bundles(made)) == sorted([first["bundle"], newest(made)["digest"]])
+    assert versions(made) == ["1", "2"]
+    keep = needed(made.store, made.spec, LATER)
+    assert list(unneeded(made.store, made.spec, keep)) == []
+
+
+def test_what_a_killed_process_left_goes_when_it_is_old(made: Platform) -> None:
+    old = made.store.path(f"{HEART}/features/.partial-old")
+    young = made.store.path(f"{HEART}/features/.partial-young")
+    for path in (old, young):
+        path.write_text("half")
+    hour_ago = datetime.now(UTC).timestamp() - 3600
+    os.utime(old, (hour_ago, hour_ago))
+    assert "1 half-written" in prune(made, now=datetime.now(UTC))
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_old_features_that_nothing_points_to_go(made: Platform) -> None:
+    stray = made.store.path(f"{HEART}/features/stray.parquet")
+    shutil.copyfile(DATA / "heart_cleveland.csv", stray)
+    count = len(made.store.list(f"{HEART}/features"))
+    prune(made)
+    assert not stray.exists()
+    assert len(made.store.list(f"{HEART}/features")) == count - 1
+
+
+def test_nothing_goes_while_a_run_is_at_work(made: Platform) -> None:
+    create_run_for_test(
+        made.instance,
+        job_name=f"{HEART}_retrain",
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"mlops/use_case": HEART},
+    )
+    before = files(made)
+    with pytest.raises(BusyError, match="runs are at work"):
+        prune(made)
+    assert files(made) == before
+
+
+def test_nothing_goes_while_the_ledger_does_not_hold(made: Platform) -> None:
+    path = made.store.path(f"{HEART}/ledger/00000001.json")
+    path.write_text(path.read_text().replace("approved", "rejected"))
+    before = files(made)
+    with pytest.raises(LedgerError):
+        prune(made)
+    assert files(made) == before
+
+
+def test_old_runs_of_dagster_go_and_their_evidence_stays(made: Platform) -> None:
+    key = made.batches.keys()[0]
+    made.instance.add_dynamic_partitions(f"{HEART}_batches", [key])
+    assert made.ingest(key).success
+    stale = create_run_for_test(
+        made.instance,
+        job_name=f"{HEART}_ingest",
+        status=dg.DagsterRunStatus.FAILURE,
+        tags={"mlops/use_case": HEART},
+    )
+    other = create_run_for_test(
+        made.instance, job_name="other", status=dg.DagsterRunStatus.SUCCESS, tags={}
+    )
+    assert "1 Dagster runs" in prune(made)
+    assert made.instance.get_run_by_id(stale.run_id) is None
+    assert made.instance.get_run_by_id(other.run_id) is not None
+    assert made.tick("landing").run_requests is not None
+    latest = made.instance.get_latest_materialization_event(dg.AssetKey([HEART, "raw"]))
+    assert latest is not None
+    assert made.instance.get_run_by_id(latest.run_id) is not None

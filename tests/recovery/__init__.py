@@ -1,0 +1,1 @@
+"""Faults on purpose: processes killed at named points, and the state that must come out of it."""

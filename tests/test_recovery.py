@@ -1,0 +1,27 @@
+"""A batch meets a kill at every named point, and comes out as one that met none.
+
+The short form of ``make faults``, which kills each point on a state of its own, and the demo at
+random times.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.recovery.points import POINTS
+from tests.recovery.survival import outcome, survive
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_kills_at_every_point_change_nothing(tmp_path: Path) -> None:
+    assert survive(tmp_path / "unharmed", []) == []
+    wanted = outcome(tmp_path / "unharmed")
+    assert [decision for decision, _ in wanted["decisions"]] == ["approved", "promoted"]
+    assert wanted["versions"] == [(1,)]
+    assert wanted["aliases"] == [("challenger", 1), ("champion", 1)]
+    assert wanted["unfinished"] == []
+    assert wanted["running in MLflow"] == 0
+
+    assert survive(tmp_path / "killed", list(POINTS)) == sorted(POINTS)
+    assert outcome(tmp_path / "killed") == wanted
