@@ -1,5 +1,6 @@
 """``evaluation``: the contest by out-of-fold score, and one look at the winner's test rows."""
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -134,9 +135,9 @@ def build(spec: UseCase) -> dg.Definitions:
         ):
             local = Path(scratch)
             for name, picture in pictures.items():
-                (local / f"{name}.png").write_bytes(picture)
+                (local / f"{_file(name)}.png").write_bytes(picture)
             for name, table in tables.items():
-                (local / f"{name.replace(' ', '_')}.md").write_text(table, encoding="utf-8")
+                (local / f"{_file(name)}.md").write_text(table, encoding="utf-8")
             tracked.log_artifacts(str(local))
             tracked.log_params({"winner": best, "threshold": threshold})
             tracked.log_metrics({f"test_{name}": score.value for name, score in test.items()})
@@ -150,12 +151,9 @@ def build(spec: UseCase) -> dg.Definitions:
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(digest),
             metadata={
+                "report": dg.MetadataValue.md(_report(tables, pictures)),
                 "winner": best,
                 **{name: dg.MetadataValue.md(table) for name, table in tables.items()},
-                **{
-                    name.replace("_", " "): dg.MetadataValue.md(plots.markdown(picture, name))
-                    for name, picture in pictures.items()
-                },
                 "pictures": dg.MetadataValue.path(
                     str(store.path(f"{spec.name}/evaluations/{digest}"))
                 ),
@@ -276,6 +274,17 @@ def _draw(
     }
 
 
+def _report(tables: dict[str, str], pictures: dict[str, bytes]) -> str:
+    """Everything on one page: Dagster shows a long text after a click, and a picture is long."""
+    parts = [f"### {name}\n\n{table}" for name, table in tables.items()]
+    parts += [f"### {name}\n\n{plots.markdown(png, name)}" for name, png in pictures.items()]
+    return "\n\n".join(parts)
+
+
+def _file(name: str) -> str:
+    return re.sub(r"[^a-z]+", "_", name.lower())
+
+
 def _values(entry: dict[str, Any]) -> dict[str, float]:
     return {metric: score["value"] for metric, score in entry["out_of_fold"].items()}
 
@@ -297,7 +306,7 @@ def contest_table(entries: dict[str, dict[str, Any]], best: str, dummy: candidat
     titles = [f"**{name}** (wins)" if name == best else name for name in names]
     lines = [f"| out of fold | {' | '.join(titles)} | dummy |"]
     lines.append("| --- |" + " --- |" * (len(names) + 1))
-    for metric in entries[best]["out_of_fold"]:
+    for metric in dummy:
         scores = [str(_intervals(entries[name])[metric]) for name in names]
         lines.append(f"| {metric} | {' | '.join(scores)} | {dummy[metric].value:.3f} |")
     return "\n".join(lines)

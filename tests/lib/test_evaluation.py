@@ -138,11 +138,11 @@ def test_cost_curve_is_what_a_hand_computes() -> None:
 
 
 def test_cost_at_the_threshold_in_use_is_not_taken_from_a_hundredth() -> None:
-    target, probability = np.array([0.0, 1.0]), np.array([0.1, 0.334])
+    target, probability = np.array([0.0, 1.0]), np.array([0.1, 0.331])
     found = cost_curve(target, probability, Decision(cost_false_positive=1, cost_false_negative=2))
     assert found.chosen == pytest.approx(1 / 3)
-    assert found.cost == 0.0
-    assert found.costs[34] == 1.0
+    assert found.cost == 1.0
+    assert found.costs[33] == 0.0
 
 
 @given(PAIRS, st.floats(0.1, 9), st.floats(0.1, 9))
