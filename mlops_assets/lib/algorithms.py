@@ -94,10 +94,10 @@ def _random_forest(parameters: Parameters, setting: Setting) -> BaseEstimator:
 
 
 def _gradient_boosting(parameters: Parameters, setting: Setting) -> BaseEstimator:
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from mlops_assets.lib.boosting import GradientBoosting
 
     own = {"random_state": setting.seed, "early_stopping": False}
-    return HistGradientBoostingClassifier(**{**own, **parameters})
+    return GradientBoosting(**{**own, **parameters})
 
 
 def _xgboost(parameters: Parameters, setting: Setting) -> BaseEstimator:
@@ -160,14 +160,26 @@ def fit_and_stop(
     """
     model: Any = build(algorithm, parameters, setting)
     (features, target), (others, truth) = seen, unseen
-    labels = target.astype(int)
+    labels, held_out = target.astype(int), truth.astype(int)
+    # What the fit weights, the stopping weights: the raw scores are shifted by the weights alike.
+    weights = None
+    if parameters.get("class_weight") == "balanced":
+        from sklearn.utils.class_weight import compute_sample_weight
+
+        weights = compute_sample_weight("balanced", held_out)
     if algorithm == "xgboost":
         model.set_params(early_stopping_rounds=patience, eval_metric="logloss")
-        model.fit(features, labels, eval_set=[(others, truth.astype(int))], verbose=False)
+        model.fit(
+            features,
+            labels,
+            eval_set=[(others, held_out)],
+            sample_weight_eval_set=None if weights is None else [weights],
+            verbose=False,
+        )
         return model.predict_proba(others)[:, 1], int(model.best_iteration) + 1
     if algorithm == "gradient_boosting":
         model.set_params(early_stopping=True, scoring="loss", n_iter_no_change=patience)
-        model.fit(features, labels, X_val=others, y_val=truth.astype(int))
+        model.fit(features, labels, X_val=others, y_val=held_out, sample_weight_val=weights)
         # The first score is that of no round at all; a model needs one.
         rounds = max(int(model.validation_score_.argmax()), 1)
         (*_, last) = islice(model.staged_predict_proba(others), rounds)

@@ -6,6 +6,8 @@ give the probabilities that scikit-learn gave, on every row.
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +41,8 @@ def convert(estimator: BaseEstimator, features: int) -> bytes:
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
     from xgboost import XGBClassifier
 
+    from mlops_assets.lib.boosting import as_plain
+
     update_registered_converter(
         XGBClassifier,
         "XGBoostXGBClassifier",
@@ -46,14 +50,19 @@ def convert(estimator: BaseEstimator, features: int) -> bytes:
         convert_xgboost,
         options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
     )
+    estimator = copy.deepcopy(estimator)
+    as_plain(estimator)
     estimator = _preprocessing_first(estimator)
-    model = convert_sklearn(
-        estimator,
-        name="classifier",
-        initial_types=[("features", FloatTensorType([None, features]))],
-        options={id(estimator): {"zipmap": False}},
-        target_opset=OPSET,
-    )
+    with warnings.catch_warnings():
+        # skl2onnx writes booleans into a field of integers; protobuf takes them until 7.34.
+        warnings.filterwarnings("ignore", "Field onnx", DeprecationWarning)
+        model = convert_sklearn(
+            estimator,
+            name="classifier",
+            initial_types=[("features", FloatTensorType([None, features]))],
+            options={id(estimator): {"zipmap": False}},
+            target_opset=OPSET,
+        )
     # They come from a set: in the order of a hash that is another one in every process.
     domains = sorted(model.opset_import, key=lambda opset: str(opset.domain))
     del model.opset_import[:]
@@ -62,21 +71,18 @@ def convert(estimator: BaseEstimator, features: int) -> bytes:
     return serialised
 
 
-def _preprocessing_first(estimator: BaseEstimator) -> BaseEstimator:
+def _preprocessing_first(calibrated: BaseEstimator) -> BaseEstimator:
     """Move the steps in front of a calibrated pipeline's classifier in front of the calibrator.
 
     The converter feeds probabilities to a calibrator that was fitted on a pipeline's decision
     function (answers were 0.5 apart); around a bare classifier it does the right thing. Once
     everything is fitted, both arrangements compute the same.
     """
-    import copy
-
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.pipeline import Pipeline, make_pipeline
 
-    if not isinstance(estimator, CalibratedClassifierCV):
-        return estimator
-    calibrated = copy.deepcopy(estimator)
+    if not isinstance(calibrated, CalibratedClassifierCV):
+        return calibrated
     (member,) = calibrated.calibrated_classifiers_
     if not isinstance(member.estimator, Pipeline):
         return calibrated

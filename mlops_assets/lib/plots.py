@@ -48,7 +48,9 @@ def contest(scores: Mapping[str, Mapping[str, Interval]], winner: str) -> bytes:
             colour = MAIN if name == winner else QUIET
             axes.plot([score.low, score.high], [row, row], color=colour, linewidth=2)
             axes.plot([score.value], [row], "o", color=colour)
-        axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+        axes.set_yticks(
+            range(len(names)), [name.replace("_", " ") for name in names], parse_math=False
+        )
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel(f"{metric.replace('_', ' ')}, out of fold, 95 % interval")
     panels[1].set_yticklabels([])
@@ -116,8 +118,8 @@ def confusion(counts: Mapping[str, int], labels: tuple[str, str]) -> bytes:
         for column, value in enumerate(values):
             colour = "white" if value > middle else "black"
             axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=14)
-    axes.set_xticks([0, 1], labels)
-    axes.set_yticks([0, 1], labels)
+    axes.set_xticks([0, 1], labels, parse_math=False)
+    axes.set_yticks([0, 1], labels, parse_math=False)
     axes.set(xlabel="decided", ylabel="true")
     return _png(figure)
 
@@ -167,7 +169,8 @@ def contributions(values: Floats, features: NDArray[np.float32], names: Sequence
             vmax=1,
             linewidths=0,
         )
-    axes.set_yticks(range(len(order)), [names[feature].replace("_", " ") for feature in order])
+    titles = [names[feature].replace("_", " ") for feature in order]
+    axes.set_yticks(range(len(order)), titles, parse_math=False)
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.set_xlabel("change of the probability (blue: low value of the feature, red: high)")
     return _png(figure)

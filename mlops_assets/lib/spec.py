@@ -167,5 +167,13 @@ class UseCase(BaseModel):
     @property
     def training_digest(self) -> str:
         """Digest of what changes a trained model, given the same features."""
-        parts = {"split", "training", "decision"}
-        return digest_of(self.model_dump(mode="json", include=parts))
+        parts = self.model_dump(mode="json", include={"split", "training", "decision"})
+        plan = self.training
+        usual = {
+            name: [
+                {parameter: space.model_dump() for parameter, space in plan.search(name).items()},
+                plan.fixed(name),
+            ]
+            for name in plan.candidates
+        }
+        return digest_of([parts, usual])

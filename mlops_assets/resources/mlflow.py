@@ -114,19 +114,19 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
             "mlflow.note.content": f"Made by Dagster: [asset {asset}]({asset_page}), "
             f"[run {context.run.run_id[:8]}]({run_page}).",
         }
-        tracked = TrackedRun(
-            SimpleNamespace(
-                log=context.log,
-                dagster_run=SimpleNamespace(job_name=asset),
-                run_id=context.run.run_id,
-                resource_config={
-                    "experiment_name": experiment,
-                    "mlflow_tracking_uri": self.tracking_uri,
-                    "extra_tags": {**tags, "dagster_asset": asset},
-                },
-            )
-        )
         try:
+            tracked = TrackedRun(
+                SimpleNamespace(
+                    log=context.log,
+                    dagster_run=SimpleNamespace(job_name=asset),
+                    run_id=context.run.run_id,
+                    resource_config={
+                        "experiment_name": experiment,
+                        "mlflow_tracking_uri": self.tracking_uri,
+                        "extra_tags": {**tags, "dagster_asset": asset},
+                    },
+                )
+            )
             yield tracked
         except BaseException as error:
             killed = (KeyboardInterrupt, SystemExit, dg.DagsterExecutionInterruptedError)

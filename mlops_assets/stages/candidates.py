@@ -12,8 +12,9 @@ from mlops_assets.lib import current
 from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.evaluation import baseline
 from mlops_assets.lib.onnx_model import convert
+from mlops_assets.lib.report import score_table
 from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.statistics import Interval, with_intervals
+from mlops_assets.lib.statistics import with_intervals
 from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.training import Chosen, train
 from mlops_assets.lib.training_plan import STACK, Algorithm
@@ -24,7 +25,6 @@ from mlops_assets.stages.checks import Check, Checks, asset_key, common
 
 STAGE = "candidates"
 MODEL, PREDICTIONS = "model.onnx", "predictions.parquet"
-Scores = Mapping[str, Interval]
 
 
 def checks(spec: UseCase, algorithm: str) -> Checks:
@@ -171,20 +171,6 @@ def _chosen(record: Mapping[str, Any]) -> Chosen:
 def files(store: Storage, spec: UseCase, record: dict[str, Any]) -> Path:
     """The folder of a candidate, as long as its files are what was recorded."""
     return store.verified_folder(folder(spec.name, record["digest"]), record["files"])
-
-
-def score_table(scores: Scores, dummy: Scores | None = None) -> str:
-    """Metrics with their intervals as a Markdown table, beside those of the dummy baseline."""
-    lines = [["metric", "value", "95 % interval"], ["---"] * 3]
-    lines += [
-        [name, f"{s.value:.3f}", f"{s.low:.3f} to {s.high:.3f}"] for name, s in scores.items()
-    ]
-    if dummy is not None:
-        lines[0].append("dummy")
-        lines[1].append("---")
-        for line in lines[2:]:
-            line.append(f"{dummy[line[0]].value:.3f}")
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _log(tracked: Any, record: Mapping[str, Any], files: Path) -> None:

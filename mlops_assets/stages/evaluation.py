@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets.lib import current, plots
+from mlops_assets.lib import current, plots, report
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.evaluation import (
     CONTEST_METRIC,
     CostCurve,
-    Slice,
     baseline,
     broken_floors,
     calibration_curve,
@@ -98,7 +97,12 @@ def build(spec: UseCase) -> dg.Definitions:
         entries = contestants(store, spec, source["digest"])
         if not entries:
             raise dg.Failure("no candidate was trained on the current training set")
-        best = winner({name: _values(entry) for name, entry in entries.items()})
+        best = winner(
+            {
+                name: {metric: score["value"] for metric, score in entry["out_of_fold"].items()}
+                for name, entry in entries.items()
+            }
+        )
         context.log.info(f"{best} wins among {', '.join(sorted(entries))}")
 
         scored = _score(store, spec, source, entries, best)
@@ -106,7 +110,7 @@ def build(spec: UseCase) -> dg.Definitions:
         test = with_intervals(scored.test_target, scored.test, threshold, seed=seed)
         looked = slices(scored.by_value, target, out_of_fold, threshold, seed)
         costs = cost_curve(target, out_of_fold, spec.decision)
-        dummy = baseline(target, threshold, seed)
+        standings = _standings(entries, best, baseline(target, threshold, seed))
         record: dict[str, Any] = {
             "training_set": source["digest"],
             "winner": best,
@@ -123,11 +127,11 @@ def build(spec: UseCase) -> dg.Definitions:
 
         overall = record["out_of_fold"][CONTEST_METRIC]["value"]
         tables = {
-            "contest": contest_table(entries, best, dummy),
-            "test rows": candidates.score_table(test),
-            "slices": slice_table(looked, overall, spec),
+            "contest": report.contest_table(standings, best),
+            "test rows": report.score_table(test),
+            "slices": report.slice_table(looked, overall, spec.gate),
         }
-        pictures = _draw(spec, entries, best, scored, record, costs, dummy)
+        pictures = _draw(spec, standings, best, scored, record, costs)
         tags = {"training_set": source["digest"], "winner": best, "evaluation": digest}
         with (
             mlflow.run(context, spec.name, tags) as tracked,
@@ -151,7 +155,7 @@ def build(spec: UseCase) -> dg.Definitions:
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(digest),
             metadata={
-                "report": dg.MetadataValue.md(_report(tables, pictures)),
+                "report": dg.MetadataValue.md(report.page(tables, pictures)),
                 "winner": best,
                 **{name: dg.MetadataValue.md(table) for name, table in tables.items()},
                 "pictures": dg.MetadataValue.path(
@@ -244,26 +248,21 @@ def _score(
 
 def _draw(
     spec: UseCase,
-    entries: dict[str, dict[str, Any]],
+    standings: dict[str, report.Scores],
     best: str,
     scored: _Scored,
     record: dict[str, Any],
     costs: CostCurve,
-    dummy: candidates.Scores,
 ) -> dict[str, bytes]:
     """Every picture of the evaluation, by name."""
     from serving.contributions import contributions
 
-    seed, target = spec.training.seed, spec.contract.target
-    intervals: dict[str, candidates.Scores] = {
-        name: _intervals(entries[name]) for name in _winner_first(entries, best)
-    }
-    intervals["dummy"] = dummy
+    target = spec.contract.target
     # The rows lie in the order of a hash: the first are as good a sample as any.
     usual, explained = scored.features[-BACKGROUND_ROWS:], scored.features[:EXPLAINED_ROWS]
-    values = contributions(scored.model, explained, usual, seed)
+    values = contributions(scored.model, explained, usual, spec.training.seed)
     return {
-        "candidates": plots.contest(intervals, best),
+        "candidates": plots.contest(standings, best),
         "ROC and precision-recall": plots.curves(scored.target, scored.out_of_fold, best),
         "calibration": plots.calibration(record["calibration"]),
         "confusion": plots.confusion(
@@ -274,59 +273,17 @@ def _draw(
     }
 
 
-def _report(tables: dict[str, str], pictures: dict[str, bytes]) -> str:
-    """Everything on one page: Dagster shows a long text after a click, and a picture is long."""
-    parts = [f"### {name}\n\n{table}" for name, table in tables.items()]
-    parts += [f"### {name}\n\n{plots.markdown(png, name)}" for name, png in pictures.items()]
-    return "\n\n".join(parts)
-
-
 def _file(name: str) -> str:
     return re.sub(r"[^a-z]+", "_", name.lower())
 
 
-def _values(entry: dict[str, Any]) -> dict[str, float]:
-    return {metric: score["value"] for metric, score in entry["out_of_fold"].items()}
-
-
-def _intervals(entry: dict[str, Any]) -> dict[str, Interval]:
-    return {metric: Interval(**score) for metric, score in entry["out_of_fold"].items()}
-
-
-def _winner_first(entries: dict[str, dict[str, Any]], best: str) -> list[str]:
-    """The candidates by ROC AUC, best first; the winner also wins a tie."""
-    return sorted(
-        entries, key=lambda name: (name != best, -_values(entries[name])[CONTEST_METRIC], name)
-    )
-
-
-def contest_table(entries: dict[str, dict[str, Any]], best: str, dummy: candidates.Scores) -> str:
-    """The candidates side by side, as Markdown: a line a metric."""
-    names = _winner_first(entries, best)
-    titles = [f"**{name}** (wins)" if name == best else name for name in names]
-    lines = [f"| out of fold | {' | '.join(titles)} | dummy |"]
-    lines.append("| --- |" + " --- |" * (len(names) + 1))
-    for metric in dummy:
-        scores = [str(_intervals(entries[name])[metric]) for name in names]
-        lines.append(f"| {metric} | {' | '.join(scores)} | {dummy[metric].value:.3f} |")
-    return "\n".join(lines)
-
-
-def slice_table(looked: list[Slice], overall: float, spec: UseCase) -> str:
-    """The winner by the values of the slice columns, as Markdown."""
-    if not looked:
-        return "the spec names no columns to slice by"
-    lines = ["| slice | rows | positives | ROC AUC | against the whole |", "|" + " --- |" * 5]
-    for each in looked:
-        if each.roc_auc is None:
-            score, gap = "one class only", ""
-        else:
-            score, gap = str(each.roc_auc), f"{each.roc_auc.value - overall:+.3f}"
-            if each.rows < spec.gate.slice_minimum_rows:
-                gap += " (too few rows to judge)"
-            elif each.falls_behind(overall, spec.gate):
-                gap += " **behind**"
-        lines.append(
-            f"| {each.column} = {each.value} | {each.rows} | {each.positives} | {score} | {gap} |"
-        )
-    return "\n".join(lines)
+def _standings(
+    entries: dict[str, dict[str, Any]], best: str, dummy: report.Scores
+) -> dict[str, report.Scores]:
+    """The candidates' scores, the winner's first, the others by ROC AUC, the dummy's last."""
+    scores: dict[str, report.Scores] = {
+        name: {metric: Interval(**entry["out_of_fold"][metric]) for metric in dummy}
+        for name, entry in entries.items()
+    }
+    order = sorted(scores, key=lambda n: (n != best, -scores[n][CONTEST_METRIC].value, n))
+    return {**{name: scores[name] for name in order}, "dummy": dummy}
