@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from dagster import DagsterRun
 
 LOOK_SECONDS = 3.0
-# Sensors try again within a few looks.
-QUIET_LOOKS = 6
+# Sensors try again within a few looks; on a machine with much else to do it takes them longer.
+QUIET_LOOKS = 20
 
 
 class Progress:

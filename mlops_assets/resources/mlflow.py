@@ -2,8 +2,8 @@
 
 One MLflow run a tracked block (theirs is one a Dagster run, and parallel steps race for it); a
 status that tells the truth when the block raises (theirs stays FINISHED) or is killed
-(``end_orphans``); and a store that is created under a lock (two processes that meet a fresh SQLite
-file crash in its migrations).
+(``end_orphans``); and a store that is made under a lock and a temporary name (two processes that
+meet a fresh SQLite file crash in its migrations, and one that is killed there breaks it for good).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.home import MLFLOW_READY
+from mlops_assets.lib.storage import PARTIAL_PREFIX
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,12 +47,32 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
         import mlflow
 
         with self._lock():
+            self._make_store()
             mlflow.set_tracking_uri(self.tracking_uri)
             client = mlflow.MlflowClient(self.tracking_uri)
             client.search_experiments(max_results=1)
-            if self.tracking_uri.startswith(SQLITE):
-                Path(self.tracking_uri.removeprefix(SQLITE)).with_name(MLFLOW_READY).touch()
             return client
+
+    def _make_store(self) -> None:
+        """Make a local store under a temporary name, and rename it.
+
+        It takes seconds and some hundred statements. A store that was killed half way could be
+        neither used nor finished: MLflow finds tables that it is about to make.
+        """
+        if not self.tracking_uri.startswith(SQLITE):
+            return
+        path = Path(self.tracking_uri.removeprefix(SQLITE))
+        if not path.exists():
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            # Whoever holds the lock is alone: these were left by somebody who was killed.
+            for left in path.parent.glob(f"{PARTIAL_PREFIX}*"):
+                left.unlink()
+            partial = path.with_name(f"{PARTIAL_PREFIX}{path.name}")
+            store = SqlAlchemyStore(f"{SQLITE}{partial}", (path.parent / "artifacts").as_uri())
+            store.engine.dispose()
+            partial.rename(path)
+        path.with_name(MLFLOW_READY).touch()
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ the state is the one that an undisturbed run reaches.
 import argparse
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,22 +33,25 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     survived: dict[str, tuple[int, int]] = {}
-    with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
-        folder = Path(scratch)
-        if options.points:
-            survive(folder / "unharmed", [])
-            wanted = outcome(folder / "unharmed")
-        for point in options.points:
-            words = POINTS[point][0]
-            made = survive(folder / point, [point])
-            survived[words] = (int(_same(outcome(folder / point), wanted)), len(made))
-            print(f"{words}: {survived[words][0]} of {survived[words][1]}", flush=True)
-        if options.demo:
-            survived[DEMO] = _demos(folder, options.demo, random.Random(options.seed))
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    print(f"working in {folder}, which stays if something does not survive", flush=True)
+    if options.points:
+        survive(folder / "unharmed", [])
+        wanted = outcome(folder / "unharmed")
+    for point in options.points:
+        words = POINTS[point][0]
+        made = survive(folder / point, [point])
+        survived[words] = (int(_same(outcome(folder / point), wanted)), len(made))
+        print(f"{words}: {survived[words][0]} of {survived[words][1]}", flush=True)
+    if options.demo:
+        survived[DEMO] = _demos(folder, options.demo, random.Random(options.seed))
     print("\n| killed | survived | of |\n| --- | --- | --- |")
     for words, (well, made_count) in survived.items():
         print(f"| {words} | {well} | {made_count} |")
-    return int(any(well < made_count or not made_count for well, made_count in survived.values()))
+    if any(well < made_count or not made_count for well, made_count in survived.values()):
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -345,3 +346,28 @@ def test_killed_asset_and_its_unfinished_trial_are_ended(
 def test_addresses_of_a_run_and_a_version_are_those_of_the_ui(tracking: MlflowTracking) -> None:
     assert tracking.run_url("3", "abc") == "http://ui/#/experiments/3/runs/abc"
     assert tracking.version_url("heart", "2") == "http://ui/#/models/heart/versions/2"
+
+
+def test_a_store_that_was_killed_while_it_was_made_is_made_again(tmp_path: Path) -> None:
+    code = (
+        "from mlops_assets.resources import MlflowTracking\n"
+        f"uri = 'sqlite:///{tmp_path / 'mlflow.db'}'\n"
+        "MlflowTracking(tracking_uri=uri, ui='', dagster_ui='').client()\n"
+        "print('made')"
+    )
+    maker = [sys.executable, "-W", "ignore", "-c", code]
+    partial = tmp_path / ".partial-mlflow.db"
+    process = subprocess.Popen(maker, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    # Its first tables are there, the others are not.
+    while not (partial.exists() and partial.stat().st_size > 40_000):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    assert not (tmp_path / "ready").exists()
+    again = subprocess.run(maker, capture_output=True, text=True, check=False)
+    assert again.stdout == "made\n", again.stderr
+    assert not partial.exists()

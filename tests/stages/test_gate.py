@@ -163,7 +163,7 @@ def test_an_evaluation_that_is_gone_or_was_edited_rejects(
     replayed: Callable[[Alter], Platform], remove: bool
 ) -> None:
     made = replayed(same)
-    (path,) = made.store.path(f"{HEART}/evaluations").iterdir()
+    (path,) = made.store.path(f"{HEART}/evaluations").glob("*.json")
     if remove:
         path.unlink()
     else:
