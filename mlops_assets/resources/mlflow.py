@@ -69,7 +69,8 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
             for left in path.parent.glob(f"{PARTIAL_PREFIX}*"):
                 left.unlink()
             partial = path.with_name(f"{PARTIAL_PREFIX}{path.name}")
-            store = SqlAlchemyStore(f"{SQLITE}{partial}", (path.parent / "artifacts").as_uri())
+            make: Any = SqlAlchemyStore  # it has no types
+            store = make(f"{SQLITE}{partial}", (path.parent / "artifacts").as_uri())
             store.engine.dispose()
             partial.rename(path)
         path.with_name(MLFLOW_READY).touch()
