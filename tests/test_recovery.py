@@ -11,7 +11,7 @@ import pytest
 from tests.recovery.points import POINTS
 from tests.recovery.survival import outcome, survive
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(2400)
 
 
 def test_kills_at_every_point_change_nothing(tmp_path: Path) -> None:

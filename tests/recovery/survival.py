@@ -26,7 +26,7 @@ from tests.platform import DATA, HEART
 from tests.recovery.points import VARIABLE
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_SECONDS = 240.0
+DEADLINE_SECONDS = 600.0
 POLL_SECONDS = 0.2
 
 
