@@ -180,10 +180,10 @@ def _prune(options: argparse.Namespace) -> int:
     from mlops_assets.operations.prune import Pruning
     from mlops_assets.resources import MlflowTracking
 
+    specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
     if not (home.home() / "dagster").is_dir():
         print(f"there is nothing in {home.home()} yet")
         return 0
-    specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
     mlflow = MlflowTracking(
         tracking_uri=home.mlflow_uri(), ui=home.url("mlflow"), dagster_ui=home.url("dagster")
     )

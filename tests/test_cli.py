@@ -32,6 +32,8 @@ def test_land_hands_over_once(tmp_path: Path) -> None:
         (["land", "nothing", "x.csv"], "no use case 'nothing'; there are: heart_disease"),
         (["land", HEART, "/does/not/exist.csv"], "there is no file /does/not/exist.csv"),
         (["status", "nothing"], "no use case 'nothing'"),
+        (["prune", "nothing"], "no use case 'nothing'"),
+        (["withdraw", HEART, "nothing"], "has no batch 'nothing'; none has landed"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -59,7 +61,7 @@ def test_status_and_ledger_of_a_trained_platform(trained: Platform) -> None:
     assert batch["quarantined"] == 0
     assert batch["quality"] > 99
     assert batch["drift"] is None
-    assert {c["name"] for c in state["candidates"]} == {"logistic_regression", "xgboost"}
+    assert [c["name"] for c in state["candidates"]] == list(trained.spec.training.candidates)
     assert [v["decision"] for v in state["versions"]] == ["approved"]
     assert state["champion"] is None
     assert sum(state["training_set"]["rows"].values()) == 303
