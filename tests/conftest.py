@@ -3,7 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.platform import DATA, Platform, platform
+from tests.platform import DATA, MLFLOW_STORE, Platform, platform
+
+
+@pytest.fixture(autouse=True)
+def no_store_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow leaves the address of its store in the environment, where processes inherit it."""
+    monkeypatch.delenv(MLFLOW_STORE, raising=False)
 
 
 @pytest.fixture

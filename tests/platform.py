@@ -20,6 +20,7 @@ from mlops_assets.use_case import TabularClassifier
 
 DATA = Path(__file__).parents[1] / "mlops_assets" / "data"
 HEART = "heart_disease"
+MLFLOW_STORE = "MLFLOW_TRACKING_URI"
 
 
 # Few folds and trials: what is tested is the way, not the model. The demo trains in earnest.
@@ -153,5 +154,9 @@ def platform(home: Path, url: str = "http://127.0.0.1:9") -> Iterator[Platform]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """The environment of a process that works on a folder."""
-    return {**os.environ, "MLOPS_HOME": str(home)}
+    """The environment of a process that works on a folder.
+
+    MLflow writes the store of whichever test came before into this process's environment.
+    """
+    clean = {name: value for name, value in os.environ.items() if name != MLFLOW_STORE}
+    return {**clean, "MLOPS_HOME": str(home)}

@@ -5,7 +5,6 @@ the state is the one that an undisturbed run reaches.
 """
 
 import argparse
-import os
 import random
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_assets.lib.sandbox import free_port
+from tests.platform import environment
 from tests.recovery.points import POINTS
 from tests.recovery.survival import kill_all, outcome, survive
 
@@ -81,7 +81,7 @@ def _demos(folder: Path, kills: int, chance: random.Random) -> tuple[int, int]:
 
 def _environment(home: Path) -> dict[str, str]:
     ports = {f"MLOPS_{name}_PORT": str(free_port()) for name in ("DAGSTER", "SERVING", "MLFLOW")}
-    return {**os.environ, "MLOPS_HOME": str(home), **ports}
+    return environment(home) | ports
 
 
 def _command() -> list[str]:

@@ -1,6 +1,5 @@
 """Kills everything at a point, starts again, and holds the outcome against one without a kill."""
 
-import os
 import sqlite3
 import sys
 import time
@@ -22,7 +21,7 @@ from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.sandbox import free_port
 from mlops_assets.lib.storage import PARTIAL_PREFIX, Storage
 from serving.manifest import verify
-from tests.platform import DATA, HEART
+from tests.platform import DATA, HEART, environment
 from tests.recovery.points import VARIABLE
 
 ROOT = Path(__file__).parents[2]
@@ -38,8 +37,7 @@ class Stack:
         self.points = list(points)
         port = str(free_port())
         self.environment = {
-            **os.environ,
-            "MLOPS_HOME": str(home),
+            **environment(home),
             "DAGSTER_HOME": str(home),
             "MLOPS_SERVING_PORT": port,
             VARIABLE: ",".join(points),
