@@ -25,7 +25,7 @@ from mlops_assets.demo.servers import PortInUseError, check_ports, start, start_
 from mlops_assets.lib.batches import Batches, batch_key
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.http import call
-from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.ledger import Ledger, awaiting_rollout, champion
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.specs import load_spec
 from mlops_assets.lib.storage import Storage
@@ -167,8 +167,8 @@ def _land(store: Storage, progress: Progress) -> None:
 def _served(store: Storage, spec: UseCase) -> dict[str, Any] | None:
     """The answer of the champion, once the app serves what the ledger has promoted last."""
     entries = Ledger(store, spec.name).entries()
-    last = next((e for e in reversed(entries) if e["decision"] in ("approved", "promoted")), None)
-    if last is None or last["decision"] != "promoted":
+    last = champion(entries)
+    if last is None or awaiting_rollout(entries) is not None:
         return None
     try:
         answer: dict[str, Any] = call(f"{home.url('serving')}/predict", PATIENT)

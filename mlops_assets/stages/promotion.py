@@ -93,12 +93,18 @@ def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
             reasons += [f"batch {key} was withdrawn" for key in used if key in out]
             reasons += _under_the_floors(store, spec, lineage["evaluation"])
         decision: Literal["approved", "rejected"] = "rejected" if reasons else "approved"
-        entry, serving = last_decision(entries, digest), champion(entries)
+        entry, verdict = last_decision(entries, digest), last_verdict(entries)
         decided = entry and (entry["decision"], entry.get("reasons"))
         settled = entry is not None and (
-            (entry == last_verdict(entries) and decided == (decision, reasons))
-            # A version that already serves needs no second approval.
-            or (entry == serving and not reasons)
+            (entry == verdict and decided == (decision, reasons))
+            # A version that already serves needs no second approval, unless something else has been
+            # judged since: the last verdict says what the accepted batches came to.
+            or (
+                not reasons
+                and entry == champion(entries)
+                and verdict is not None
+                and verdict.get("wanted") == lineage["wanted"]
+            )
         )
         if entry is None or not settled:
             entry = ledger.append(

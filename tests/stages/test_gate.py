@@ -11,6 +11,7 @@ from dagster_shared.record import replace
 
 from mlops_assets.lib import current
 from mlops_assets.lib.dbt_project import feature_model, prepare
+from mlops_assets.lib.ledger import last_verdict
 from mlops_assets.stages import promotion
 from mlops_assets.stages.evidence import batch_checks
 from tests.platform import DATA, HEART, Platform, checks, platform
@@ -176,6 +177,24 @@ def test_deciding_twice_writes_one_line(replayed: Callable[[Alter], Platform]) -
     made = replayed(same)
     assert decide(made) == (True, ["approved"])
     assert decide(made) == (True, ["approved"])
+
+
+def test_a_champion_is_judged_again_once_another_version_was(
+    replayed: Callable[[Alter], Platform],
+) -> None:
+    made = replayed(same)
+    assert decide(made) == (True, ["approved"])
+    (approved,) = made.ledger.verify()
+    version = {k: approved[k] for k in ("version", "bundle", "path", "wanted", "batches")}
+    made.ledger.append("promoted", version)
+    # It serves, and nothing else was judged: nothing to write.
+    assert decide(made) == (True, ["approved", "promoted"])
+    made.ledger.append("rejected", {**version, "version": "2", "bundle": "2", "wanted": "2"})
+    written = ["approved", "promoted", "rejected", "approved"]
+    assert decide(made) == (True, written)
+    # The retrain sensor finds a verdict about what is accepted, and asks for nothing more.
+    assert last_verdict(made.ledger.verify()) == made.ledger.verify()[-1]
+    assert decide(made) == (True, written)
 
 
 def test_a_broken_ledger_takes_no_decision(replayed: Callable[[Alter], Platform]) -> None:
