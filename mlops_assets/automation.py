@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from mlops_assets.launcher import DIED_TAG
 from mlops_assets.lib import current
 from mlops_assets.lib.dbt_project import FeatureModel
 from mlops_assets.lib.digests import digest_of, short
@@ -23,7 +22,11 @@ SUBJECT_TAG = "mlops/subject"
 USE_CASE_TAG = "mlops/use_case"
 # Runs with an equal value wait for each other (dagster.yaml).
 ALONE_TAG = "mlops/alone"
+PRIORITY_TAG = "dagster/priority"
 ATTEMPTS = 3
+# Dagster writes why a run has failed; it has nothing to write about a process that is gone.
+FAILURE_REASON_TAG = "dagster/failure_reason"
+OWN_FAILURES = {"STEP_FAILURE", "RUN_EXCEPTION", "JOB_INITIALIZATION_FAILURE"}
 MOST_RUNS = 30
 # The sensor daemon looks every few seconds; a smaller number makes no difference.
 INTERVAL_SECONDS = 1
@@ -68,8 +71,8 @@ class Jobs:
         if any(not run.is_finished for run in runs):
             return f"{self.job} is at work on {partition or short(subject)}"
         # A run that was killed says nothing about its work; only very many of them do.
-        failed = [run for run in runs if DIED_TAG not in run.tags]
-        if len(failed) >= self.attempts or len(runs) >= MOST_RUNS:
+        ended = [run for run in runs if _ended_by_itself(run)]
+        if len(ended) >= self.attempts or len(runs) >= MOST_RUNS:
             return (
                 f"{self.job} has run {len(runs)} times without an answer on "
                 f"{partition or short(subject)} and {GIVEN_UP}: look at run {runs[0].run_id}, "
@@ -78,6 +81,11 @@ class Jobs:
         return dg.RunRequest(
             run_key=f"{self.job}:{subject}:{len(runs)}", partition_key=partition, tags=tags
         )
+
+
+def _ended_by_itself(run: dg.DagsterRun) -> bool:
+    """Whether a run came to an end of its own, and was not killed, interrupted or never started."""
+    return not run.is_failure or run.tags.get(FAILURE_REASON_TAG) in OWN_FAILURES
 
 
 def _result(

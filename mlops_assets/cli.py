@@ -229,12 +229,14 @@ def _prepare(_: argparse.Namespace) -> int:
 
 
 def _clean(_: argparse.Namespace) -> int:
-    from mlops_assets.demo.processes import LOGS, stop_all
+    from mlops_assets.demo.processes import LOGS, is_at_work, stop_all
 
     folder = home.home()
+    if is_at_work(folder):
+        raise ValueError(f"a demo is at work on {folder}: stop it with Ctrl-C first")
     stopped = stop_all(folder)
     if stopped:
-        print(f"stopped {stopped} processes of the demo")
+        print(f"stopped {stopped} processes that a demo had left behind")
     if folder.is_dir():
         ours = {"storage", "dagster", "mlflow", "dagster.yaml", ".demo.lock", LOGS}
         ours |= {"logs", ".logs_queue", "history", "schedules", ".telemetry"}  # of Dagster

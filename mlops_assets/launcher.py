@@ -12,8 +12,6 @@ import psutil
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 
-# On a run whose process vanished: it got no answer, and that was not its own doing.
-DIED_TAG = "mlops/worker_died"
 # A process starts before it reports so; clocks differ by a little.
 TOLERANCE_SECONDS = 5.0
 REPORT_SECONDS = 60.0
@@ -41,7 +39,6 @@ class LocalRunLauncher(DefaultRunLauncher):
         current = self._instance.get_run_by_id(run.run_id)
         if current is None or current.is_finished:
             return CheckRunHealthResult(WorkerStatus.SUCCESS)
-        self._instance.add_run_tags(run.run_id, {DIED_TAG: "true"})
         at = datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
         return CheckRunHealthResult(
             WorkerStatus.FAILED, f"process {pid}, started {at}, is gone", run_worker_id=str(pid)

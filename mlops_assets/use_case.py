@@ -67,8 +67,9 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         deployed = [rollout.build(self)]
 
         ingest = self._job("ingest", "One batch: raw, validated, features.", ingested)
-        retrain = self._job("retrain", "Training set to verdict.", trained, alone=True)
-        deploy = self._job("deploy", "Make the approved version serve.", deployed, alone=True)
+        # In the queue, what is nearer to the customer goes first, however many files have landed.
+        retrain = self._job("retrain", "Training set to verdict.", trained, priority=1)
+        deploy = self._job("deploy", "Make the approved version serve.", deployed, priority=2)
         operated = dg.Definitions(
             jobs=[ingest, retrain, deploy],
             sensors=[
@@ -80,7 +81,7 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         return dg.Definitions.merge(*ingested, *trained, *deployed, operated)
 
     def _job(
-        self, verb: str, description: str, stages: list[dg.Definitions], *, alone: bool = False
+        self, verb: str, description: str, stages: list[dg.Definitions], priority: int = 0
     ) -> "UnresolvedAssetJobDefinition":
         assets = [asset for stage in stages for asset in stage.assets or []]
         name = f"{self.name}_{verb}"
@@ -88,6 +89,6 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
             name,
             selection=[asset for asset in assets if isinstance(asset, dg.AssetsDefinition)],
             description=description,
-            tags={automation.USE_CASE_TAG: self.name}
-            | ({automation.ALONE_TAG: name} if alone else {}),
+            tags={automation.USE_CASE_TAG: self.name, automation.PRIORITY_TAG: str(priority)}
+            | ({automation.ALONE_TAG: name} if priority else {}),
         )

@@ -77,6 +77,11 @@ def test_a_second_demo_goes_on_and_ctrl_c_stops_it(
         with urllib.request.urlopen(address) as response:
             assert json.load(response)["dagster_version"]
         status = _status(settings)
+        cleaned = subprocess.run(
+            [MLOPS, "clean"], env=settings, capture_output=True, text=True, check=False
+        )
+        assert cleaned.returncode == 1
+        assert "a demo is at work" in cleaned.stderr
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert status["serving"]["ready"]

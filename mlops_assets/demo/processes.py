@@ -6,10 +6,11 @@ a process number that was given to somebody else is never touched.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ import psutil
 MARK = "MLOPS_DEMO_OF"
 # Not ``logs``: Dagster empties a folder of that name.
 LOGS = "server-logs"
+LOCK = ".demo.lock"
 STOP_SECONDS = 15.0
 
 
@@ -62,6 +64,30 @@ class Servers:
         for process in self.running.values():
             process.wait()
         self.running.clear()
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Hold the lock of the demo of a folder, if nobody else does.
+
+    Yields:
+        Whether it is held.
+    """
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a demo of this folder is running."""
+    if not (folder / LOCK).exists():
+        return False
+    with alone(folder) as held:
+        return not held
 
 
 def left_over(folder: Path) -> list[psutil.Process]:

@@ -6,20 +6,17 @@ leaves its record.
 """
 
 import contextlib
-import fcntl
 import json
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from mlops_assets import home
-from mlops_assets.demo.processes import LOGS, Servers, stop_all
+from mlops_assets.demo.processes import LOGS, Servers, alone, stop_all
 from mlops_assets.demo.progress import Progress, Runs
 from mlops_assets.demo.servers import PortInUseError, check_ports, start, start_mlflow
 from mlops_assets.lib.batches import Batches, batch_key
@@ -60,7 +57,9 @@ def run_demo(*, once: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        with _only_one(folder):
+        with alone(folder) as held:
+            if not held:
+                raise DemoError(f"another demo is at work on {folder}")
             left = stop_all(folder)
             if left:
                 print(f"Stopped {left} processes that an earlier demo had left behind.")
@@ -85,16 +84,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    with (folder / ".demo.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DemoError(f"another demo is at work on {folder}") from None
-        yield
-
-
 def _show(servers: Servers, *, once: bool) -> int:
     spec = load_spec(USE_CASE)
     store = Storage(home.storage_root())
@@ -113,9 +102,11 @@ def _show(servers: Servers, *, once: bool) -> int:
             name, code = ended
             tail = servers.log(name).read_text(encoding="utf-8", errors="replace")[-1500:]
             raise DemoError(f"{name} ended with code {code}; its log ends:\n{tail}")
-        if time.monotonic() > deadline:
+        # Much may have landed: as long as something is at work, there is something to wait for.
+        if time.monotonic() > deadline and not runs.busy():
             raise DemoError(
-                f"not done after {DEADLINE_SECONDS:g} s; look into {servers.folder / LOGS}"
+                f"not done after {DEADLINE_SECONDS:g} s, and nothing is at work; look into "
+                f"{servers.folder / LOGS}"
             )
         start_mlflow(servers)
         progress.tell()

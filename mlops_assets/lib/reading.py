@@ -6,6 +6,7 @@ the header's number of fields is kept with the reason and becomes a quarantined 
 
 import csv
 import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,21 +121,21 @@ def read_csv(path: Path, target: Path) -> tuple[Dialect, int]:
         path.open(encoding=dialect.encoding, errors="replace", newline="") as handle,
         pq.ParquetWriter(target, schema, compression="zstd") as writer,
     ):
-        records = csv.reader(handle, delimiter=dialect.delimiter)
-        next(record for record in records if any(cell.strip() for cell in record))  # the header
+        width = len(dialect.columns)
+        records = (
+            (line, record)
+            for line, record in _records(path, handle, dialect.delimiter, width)
+            if any(cell.strip() for cell in record)
+        )
+        next(records)  # the header
         chunk: list[list[str | None]] = []
         numbers: list[int] = []
         while True:
-            try:
-                record = next(records, None)
-            except csv.Error as error:
-                raise UnreadableError(f"{path.name}, line {records.line_num}: {error}") from error
-            if record is not None and not any(cell.strip() for cell in record):
-                continue
+            line, record = next(records, (0, None))
             if record is not None:
                 rows += 1
                 numbers.append(rows)
-                chunk.append(_cells(record, len(dialect.columns), records.line_num))
+                chunk.append(_cells(record, width, line))
             if chunk and (record is None or len(chunk) == 50_000):
                 columns = [pa.array(column, pa.string()) for column in zip(*chunk, strict=True)]
                 writer.write_table(
@@ -143,6 +144,45 @@ def read_csv(path: Path, target: Path) -> tuple[Dialect, int]:
                 chunk, numbers = [], []
             if record is None:
                 return dialect, rows
+
+
+def _records(
+    path: Path, handle: Iterable[str], delimiter: str, width: int
+) -> Iterator[tuple[int, list[str]]]:
+    """Every record with the number of its last line.
+
+    A stray quote opens a cell that swallows the lines up to the next quote, or to the end of the
+    file. A record of several lines that does not fit the header, or is not quoted well, is
+    therefore not believed: its lines are read one by one, so that only the bad ones are malformed.
+    """
+    taken: list[str] = []
+
+    def remembered() -> Iterator[str]:
+        for text in handle:
+            taken.append(text)
+            yield text
+
+    records = csv.reader(remembered(), delimiter=delimiter)
+    try:
+        for record in records:
+            if len(taken) > 1 and not (len(record) == width and _is_quoted_well(taken, delimiter)):
+                first = records.line_num - len(taken) + 1
+                for number, text in enumerate(taken, start=first):
+                    yield number, next(csv.reader([text.rstrip("\r\n")], delimiter=delimiter))
+            else:
+                yield records.line_num, record
+            taken.clear()
+    except csv.Error as error:
+        raise UnreadableError(f"{path.name}, line {records.line_num}: {error}") from error
+
+
+def _is_quoted_well(lines: list[str], delimiter: str) -> bool:
+    """Whether each quote of a record is closed, at the end of its cell."""
+    try:
+        list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return False
+    return True
 
 
 def _cells(record: list[str], width: int, line: int) -> list[str | None]:

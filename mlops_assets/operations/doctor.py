@@ -238,20 +238,14 @@ def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
 
 
 def _processes() -> Iterator[Finding]:
-    import fcntl
-
-    from mlops_assets.demo.processes import left_over
+    from mlops_assets.demo.processes import is_at_work, left_over
 
     found = left_over(home.home())
-    lock = home.home() / ".demo.lock"
-    if not found or not lock.exists():
+    if not found:
         return
-    with lock.open("r+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield Finding("demo", "ok", f"at work, with {len(found)} processes")
-            return
+    if is_at_work(home.home()):
+        yield Finding("demo", "ok", f"at work, with {len(found)} processes")
+        return
     said = f"{len(found)} processes of a demo that was killed"
     yield Finding("demo", "warn", said, "`make demo` or `make clean` stops them")
 

@@ -116,20 +116,31 @@ def test_cell_is_trimmed_and_an_empty_one_is_absent(tmp_path: Path) -> None:
 
 def test_short_and_long_lines_are_kept_with_their_number(tmp_path: Path) -> None:
     _, table = read(tmp_path, b'a,b\n1,2\n"x\ny"\n3,4,"5,5"\n6,7\n')
-    assert cells(table) == [("1", "2"), (None, None), (None, None), ("6", "7")]
+    assert cells(table) == [("1", "2"), *[(None, None)] * 3, ("6", "7")]
     assert table[MALFORMED].to_list() == [
         None,
-        'line 4: 1 fields where the header has 2: "x\ny"',
+        "line 3: 1 fields where the header has 2: x",
+        'line 4: 1 fields where the header has 2: "y"""',
         'line 5: 3 fields where the header has 2: 3,4,"5,5"',
         None,
     ]
 
 
-def test_quote_that_is_never_closed_makes_one_malformed_row(tmp_path: Path) -> None:
-    _, table = read(tmp_path, b'a,b\n1,2\n"3,4\n5,6\n')
-    assert table.height == 2
-    assert table[MALFORMED][1].startswith("line 4: 1 fields where the header has 2")
-    assert "5,6" in table[MALFORMED][1]
+@pytest.mark.parametrize("bad", [b'"3,4', b'3,"4', b'3,4\n"5'])
+def test_quote_that_is_never_closed_swallows_no_later_line(tmp_path: Path, bad: bytes) -> None:
+    later = b"".join(b"%d,%d\n" % (n, n) for n in range(10, 30))
+    _, table = read(tmp_path, b"a,b\n1,2\n" + bad + b"\n" + later)
+    assert table.height == 22 + bad.count(b"\n")
+    assert cells(table)[-20:] == [(str(n), str(n)) for n in range(10, 30)]
+    assert table[MALFORMED].drop_nulls().len() == (0 if bad == b'3,"4' else 1)
+
+
+def test_two_stray_quotes_swallow_no_line_between_them(tmp_path: Path) -> None:
+    _, table = read(tmp_path, b'a,b\n"1,2\n3,4\n5,6\n"7,8\n9,10\n')
+    assert cells(table)[1:3] == [("3", "4"), ("5", "6")]
+    assert cells(table)[-1] == ("9", "10")
+    said = table[MALFORMED].to_list()
+    assert [text and text.split(":")[0] for text in said] == ["line 2", None, None, "line 5", None]
 
 
 def test_lines_without_any_value_are_skipped(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from mlops_assets.launcher import DIED_TAG
+from mlops_assets.automation import FAILURE_REASON_TAG, OWN_FAILURES
 from tests.platform import DATA, HEART, Platform
 
 
@@ -47,12 +47,12 @@ def test_a_run_at_work_is_waited_for(landed: Platform) -> None:
     assert "at work" in str(result.skip_reason)
 
 
-def test_a_run_that_died_is_tried_again_and_not_for_ever(landed: Platform) -> None:
+def test_a_run_that_failed_is_tried_again_and_not_for_ever(landed: Platform) -> None:
     keys = set()
-    for _ in range(3):
+    for reason in sorted(OWN_FAILURES):
         (request,) = requests(landed.tick("landing"))
         keys.add(request.run_key)
-        run_of(landed, request, dg.DagsterRunStatus.FAILURE)
+        run_of(landed, request, dg.DagsterRunStatus.FAILURE, **{FAILURE_REASON_TAG: reason})
     assert len(keys) == 3
     result = landed.tick("landing")
     assert requests(result) == []
@@ -60,10 +60,22 @@ def test_a_run_that_died_is_tried_again_and_not_for_ever(landed: Platform) -> No
 
 
 def test_a_run_that_was_killed_does_not_count_as_a_failure(landed: Platform) -> None:
-    for _ in range(10):
+    interrupted = {FAILURE_REASON_TAG: "UNEXPECTED_TERMINATION"}
+    # Nobody wrote a reason for those whose process is gone.
+    for tags in [interrupted, {}, {FAILURE_REASON_TAG: "START_TIMEOUT"}] * 3:
         (request,) = requests(landed.tick("landing"))
-        run_of(landed, request, dg.DagsterRunStatus.FAILURE, **{DIED_TAG: "true"})
+        run_of(landed, request, dg.DagsterRunStatus.FAILURE, **tags)
     assert len(requests(landed.tick("landing"))) == 1
+
+
+def test_dagster_writes_why_a_run_has_failed(landed: Platform) -> None:
+    (request,) = requests(landed.tick("landing"))
+    landed.store.path(f"{HEART}/raw").write_text("a file where a folder should be")
+    result = landed.run("ingest", partition_key=request.partition_key)
+    assert not result.success
+    run = landed.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[FAILURE_REASON_TAG] in OWN_FAILURES
 
 
 def test_an_ingested_batch_is_done_and_asks_for_a_retrain(landed: Platform) -> None:
