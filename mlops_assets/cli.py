@@ -121,6 +121,8 @@ def _status(options: argparse.Namespace) -> int:
         print(json.dumps(value, indent=2))
     else:
         print("\n\n".join(as_text(state) for state in states))
+    for spec in specs:
+        Ledger(Storage(home.storage_root()), spec.name).verify()
     return 0
 
 
@@ -152,6 +154,7 @@ def _ledger(options: argparse.Namespace) -> int:
                 f"{spec.name} {entry['sequence']} {entry['time'][:19]}Z {entry['decision']} "
                 f"{about} by {entry['actor']}" + (f": {reasons}" if reasons else "")
             )
+        ledger.verify()  # what was shown may be forged: then this says so
     return 0
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.storage import Storage
 from tests.platform import DATA, HEART, Platform, environment
 
 MLOPS = Path(sys.executable).parent / "mlops"
@@ -82,3 +84,15 @@ def test_clean_removes_only_a_folder_of_its_own(tmp_path: Path) -> None:
     (home / "thesis.doc").unlink()
     assert mlops(home, "clean").returncode == 0
     assert not home.exists()
+
+
+def test_a_ledger_that_was_edited_is_shown_and_said(tmp_path: Path) -> None:
+    ledger = Ledger(Storage(tmp_path / "storage"), HEART)
+    ledger.append("withdrawn", {"batch": "b", "actor": "ann", "reasons": ["r"]})
+    path = tmp_path / "storage" / HEART / "ledger" / "00000001.json"
+    path.write_text(path.read_text().replace("ann", "bob"))
+    for command in (["ledger", "show", HEART], ["status", HEART]):
+        done = mlops(tmp_path, *command)
+        assert done.returncode == 1
+        assert done.stdout
+        assert "was edited after it was written" in done.stderr

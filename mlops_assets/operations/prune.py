@@ -61,7 +61,11 @@ class Pruning:
         runs = self._runs()
         busy = [run.run_id[:8] for run, _ in runs if not run.is_finished]
         if busy and not self.dry_run:
-            raise BusyError(f"{self.spec.name}: runs are at work ({', '.join(busy)}); try later")
+            raise BusyError(
+                f"{self.spec.name}: {len(busy)} runs are queued or at work "
+                f"({', '.join(busy[:3])}): start Dagster so that they end, or cancel them, and "
+                "try again"
+            )
         keep = needed(self.store, self.spec, self.now)
         yield f"{self.spec.name}: {len(keep.versions)} versions are kept"
         # MLflow's versions first: they are found by the bundles that are still there.

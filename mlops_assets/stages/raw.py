@@ -95,7 +95,12 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         yield asked.result(context, "readable", True, receipt.digest, said, where)
         said = f"{rows} rows" if rows else f"{receipt.name} has a header and no rows"
         yield asked.result(context, "not_empty", rows > 0, receipt.digest, said)
-        earlier = [r for r in known.receipts() if r.content == receipt.content]
+        # A batch that could not be read, because its file was gone, has used nothing up.
+        earlier = [
+            r
+            for r in known.receipts()
+            if r.content == receipt.content and known.pointer(r.key, STAGE) is not None
+        ]
         first = earlier[0]
         said = (
             "the content is new"

@@ -15,7 +15,9 @@ from dagster._core.events import EngineEventData
 from dagster._core.test_utils import create_run_for_test
 
 from mlops_assets.home import write_dagster_home
+from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.sandbox import free_port
+from mlops_assets.lib.storage import Storage
 from mlops_assets.operations.doctor import Finding, as_text, examine
 from tests.platform import HEART, Platform, environment
 
@@ -121,16 +123,10 @@ def test_a_run_whose_process_is_gone_is_found(home: Path) -> None:
 
 def test_a_damaged_champion_is_a_failure(used: Path, trained: Platform) -> None:
     (approved,) = trained.ledger.entries()
-    ledger = used / "storage" / HEART / "bundles" / approved["bundle"]
-    code = (
-        "import sys; from pathlib import Path; from mlops_assets.lib.ledger import Ledger;"
-        "from mlops_assets.lib.storage import Storage;"
-        f"Ledger(Storage(Path({str(used / 'storage')!r})), {HEART!r}).append('promoted', "
-        f"{{'version': '1', 'bundle': {approved['bundle']!r}, 'path': {approved['path']!r}}})"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    facts = {name: approved[name] for name in ("version", "bundle", "path")}
+    Ledger(Storage(used / "storage"), HEART).append("promoted", facts)
     assert "the desired state names" in found("champion").said
-    model = ledger / "model.onnx"
+    model = used / "storage" / approved["path"] / "model.onnx"
     model.write_bytes(model.read_bytes() + b"x")
     finding = found("champion")
     assert finding.level == "fail"

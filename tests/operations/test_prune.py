@@ -143,7 +143,7 @@ def test_nothing_goes_while_a_run_is_at_work(made: Platform) -> None:
         tags={"mlops/use_case": HEART},
     )
     before = files(made)
-    with pytest.raises(BusyError, match="runs are at work"):
+    with pytest.raises(BusyError, match="1 runs are queued or at work"):
         prune(made)
     assert files(made) == before
 

@@ -1,5 +1,7 @@
 """What lands broken is said where a person looks, and stops nothing else."""
 
+from pathlib import Path
+
 import pytest
 
 from mlops_assets.lib import current
@@ -125,6 +127,16 @@ def test_the_same_content_under_another_name_is_refused(fresh: Platform) -> None
     model = _model(fresh)
     looked = look_at_batches(fresh.instance, fresh.batches, fresh.spec, model)
     assert [batch.state for batch in looked] == ["accepted", "refused"]
+
+
+def test_a_file_that_was_gone_before_it_was_read_stands_in_nobodys_way(fresh: Platform) -> None:
+    gone = fresh.land(batch(*ROWS[:60]), "gone.csv")
+    receipt = fresh.batches.receipt(gone)
+    assert receipt is not None
+    Path(receipt.path).unlink()
+    assert not fresh.ingest(gone).success
+    again = fresh.land(batch(*ROWS[:60]), "again.csv")
+    assert fresh.ingest(again).success
 
 
 def test_the_same_file_twice_is_one_batch(fresh: Platform) -> None:
