@@ -133,8 +133,8 @@ def _write_golden(parts: Parts, path: Path) -> None:
     """Keep rows that differ: the extremes of the score, the most gaps, and some by chance."""
     import duckdb
 
-    inputs = ", ".join(f'i."{column.name}"' for column in parts.contract.columns)
-    gaps = " + ".join(f'(i."{column.name}" is null)::int' for column in parts.contract.columns)
+    inputs = ", ".join(f'i."{column.name}"' for column in parts.contract.inputs)
+    gaps = " + ".join(f'(i."{column.name}" is null)::int' for column in parts.contract.inputs)
     features = ", ".join(f'r."{name}"::float as "feature__{name}"' for name in parts.features)
     duckdb.connect().execute(
         f"""

@@ -54,6 +54,8 @@ class Column(BaseModel):
         allowed: The allowed values; required for a category.
         nullable: Whether a value may be absent.
         missing_values: Values that stand for "not recorded"; they are read as absent.
+        pii: Personal data: ``drop`` never writes them anywhere, ``hash`` writes a keyed digest in
+            their place (a text). Neither is an input of the model.
         example: A typical value, shown in the API documentation.
     """
 
@@ -68,6 +70,7 @@ class Column(BaseModel):
     allowed: list[StrictInt] | list[StrictStr] | None = None
     nullable: bool = False
     missing_values: list[Scalar] = Field(default_factory=list)
+    pii: Literal["drop", "hash"] | None = None
     example: Scalar | StrictBool | None = None
 
     @model_validator(mode="after")
@@ -86,12 +89,18 @@ class Column(BaseModel):
             raise ValueError(f"column {name!r}: only an integer or a number has a range")
         if self.missing_values and not self.nullable:
             raise ValueError(f"column {name!r}: 'missing_values' needs 'nullable: true'")
+        if self.pii and (self.type != "text" or self.missing_values):
+            raise ValueError(f"column {name!r}: personal data are a text, with no 'missing_values'")
         try:
             # What the serving app would refuse in a bundle is refused before anything is trained.
-            RequestColumn.model_validate(self.model_dump())
+            RequestColumn.model_validate(self.as_request())
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return self
+
+    def as_request(self) -> dict[str, Any]:
+        """The column as a request's schema has it."""
+        return self.model_dump(mode="json", exclude={"pii"})
 
     @property
     def duckdb_type(self) -> str:
@@ -169,6 +178,11 @@ class Contract(BaseModel):
 
     Attributes:
         version: Raised when the meaning of the data changes.
+        entity: The column that says whom or what a row is about, if rows share one. Rows of one
+            entity stay on one side of the split, and are erased together.
+        key: Columns that together name a row. A row that repeats the key of an earlier one of its
+            batch is quarantined; one of a later batch replaces it in the training set.
+        event_time: The timestamp at which everything in the row but the outcome was known.
         duplicates: What happens to a row that repeats an earlier one of its batch in every column:
             ``quarantine`` keeps the first; ``keep`` keeps all.
     """
@@ -178,6 +192,9 @@ class Contract(BaseModel):
     version: int = Field(ge=1)
     target: Target
     columns: list[Column] = Field(min_length=1)
+    entity: ColumnName | None = None
+    key: list[ColumnName] = Field(default_factory=list)
+    event_time: ColumnName | None = None
     duplicates: Literal["quarantine", "keep"] = "quarantine"
 
     @model_validator(mode="after")
@@ -186,12 +203,42 @@ class Contract(BaseModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"columns named twice: {', '.join(twice)}")
+        by_name = {column.name: column for column in self.columns}
+        for field, name in self._identifying:
+            column = by_name.get(name)
+            if column is None:
+                raise ValueError(f"{field}: no such column in the contract: {name}")
+            if column.nullable or column.pii == "drop":
+                raise ValueError(f"{field}: column {name!r} is there in every row, and is kept")
+        if self.event_time is not None and by_name[self.event_time].type != "timestamp":
+            raise ValueError(f"event_time: column {self.event_time!r} is not a timestamp")
+        if not self.inputs:
+            raise ValueError("every column only identifies a row: the model has no input")
         return self
 
     @property
+    def _identifying(self) -> list[tuple[str, str]]:
+        single = [("entity", self.entity), ("event_time", self.event_time)]
+        found = [(field, name) for field, name in single if name is not None]
+        return found + [("key", name) for name in self.key]
+
+    @property
+    def inputs(self) -> list[Column]:
+        """What the features are made of, and a request gives: all that does not identify a row."""
+        identifying = {name for _, name in self._identifying}
+        return [c for c in self.columns if c.name not in identifying and c.pii is None]
+
+    @property
+    def identifiers(self) -> list[Column]:
+        """What is kept beside the inputs to group, order, replace or erase rows."""
+        identifying = {name for _, name in self._identifying}
+        return [c for c in self.columns if c.name in identifying or c.pii == "hash"]
+
+    @property
     def every_column(self) -> list[Column]:
-        """The request's columns and the outcome, in the order of the validated Parquet."""
-        return [*self.columns, self.target.as_column()]
+        """What is kept of a row, the outcome last, in the order of the validated Parquet."""
+        kept = [column for column in self.columns if column.pii != "drop"]
+        return [*kept, self.target.as_column()]
 
     @property
     def digest(self) -> str:
@@ -203,11 +250,11 @@ class Contract(BaseModel):
         return digest_of(content)
 
     def request_schema(self, use_case: str) -> dict[str, Any]:
-        """The contract of a request as ``contract.json`` of a bundle: no outcome in it."""
+        """The contract of a request as ``contract.json`` of a bundle: the inputs alone."""
         return {
             "version": self.version,
             "use_case": use_case,
-            "columns": [column.model_dump(mode="json") for column in self.columns],
+            "columns": [column.as_request() for column in self.inputs],
         }
 
 

@@ -43,7 +43,7 @@ def profile(contract: Contract, inputs: Path, scores: Path) -> dict[str, Any]:
     )
     total = database.execute("select count(*) from rows").fetchone()
     assert total is not None
-    columns = {column.name: column_profile(database, column) for column in contract.columns}
+    columns = {column.name: column_profile(database, column) for column in contract.inputs}
     return {"rows": total[0], "columns": columns, "score": _numbers(database, SCORE)}
 
 

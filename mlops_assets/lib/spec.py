@@ -154,7 +154,7 @@ class UseCase(BaseModel):
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:
-        known = {column.name for column in self.contract.columns}
+        known = {column.name for column in self.contract.inputs}
         for field, names in (
             ("gate.slices", self.gate.slices),
             ("quality.missing_by_column", list(self.quality.missing_by_column)),

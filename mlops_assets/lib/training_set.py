@@ -73,7 +73,7 @@ def assemble(sources: list[Source], contract: Contract, split: Split, folder: Pa
     if not sources:
         raise ValueError("a training set needs at least one batch")
 
-    inputs = [column.name for column in contract.columns]
+    inputs = [column.name for column in contract.inputs]
     database = duckdb.connect()
     features = _common_features(database, sources)
     # A feature may have the name of its input (age): prefixes keep them apart.

@@ -43,7 +43,7 @@ def folder(use_case: str, digest: str) -> str:
 def build(spec: UseCase) -> dg.Definitions:
     """The asset ``registered_version`` with its checks."""
     asked = checks(spec)
-    columns = [column.name for column in spec.contract.columns]
+    columns = [column.name for column in spec.contract.inputs]
 
     @dg.asset(
         key=asked.asset,

@@ -119,7 +119,7 @@ def _smoke_test(
     Raises:
         TargetError: If the answer is another version's, or another number than training's.
     """
-    columns = [column.name for column in spec.contract.columns]
+    columns = [column.name for column in spec.contract.inputs]
     ((row, expected),) = golden_rows(store.path(role["bundle"]), columns, most=1)
     answer = target.predict(row)
     if answer["version"] != role["version"] or answer["digest"] != role["digest"]:

@@ -88,7 +88,7 @@ def build(
                 [_source(store, batch) for batch in accepted], spec.contract, spec.split, local
             )
             last = accepted[-1].pointers[features.STAGE]
-            names = [column.name for column in spec.contract.columns]
+            names = [column.name for column in spec.contract.inputs]
             record: dict[str, Any] = {
                 "wanted": wanted_digest(spec, model, accepted),
                 "files": {name: file_digest(local / name) for name in (ROWS, INPUTS)},

@@ -20,7 +20,7 @@ def heart_sql() -> str:
 
 
 def test_heart_disease_sql_becomes_portable(heart: UseCase) -> None:
-    columns = [c.name for c in heart.contract.columns]
+    columns = [c.name for c in heart.contract.inputs]
     sql = portable(heart_sql(), LOCATION, columns)
     assert sql.endswith(f"from {INPUT_TABLE}\n")
     assert "read_parquet" not in sql

@@ -13,7 +13,7 @@ from mlops_assets.stages.checks import SUBJECT
 from serving.manifest import verify
 from tests.platform import DATA, HEART, Platform, checks, platform
 
-COLUMNS = [column.name for column in load_spec(HEART).contract.columns]
+COLUMNS = [column.name for column in load_spec(HEART).contract.inputs]
 
 
 def test_every_asset_is_made_with_rows_schema_and_links(trained: Platform) -> None:

@@ -34,7 +34,7 @@ def test_the_feature_sql_is_row_wise_and_reads_no_outcome(spec: UseCase) -> None
 
     path = ROOT / "dbt_features" / "models" / spec.name / f"{model_name(spec.name)}.sql"
     sql = path.read_text().replace("{{ source('" + spec.name + "', 'validated') }}", "input_rows")
-    features = check_sql(sql, [column.name for column in spec.contract.columns])
+    features = check_sql(sql, [column.name for column in spec.contract.inputs])
     model = feature_model(prepare(spec.name, spec.contract), spec.name)
     assert ["row_id", *features] == list(model.columns), "the YAML describes other columns"
 
@@ -53,12 +53,12 @@ def test_the_sql_computes_a_row_of_examples(spec: UseCase) -> None:
     features = [name for name in model.columns if name != "row_id"]
     runner = FeatureRunner(sql, contract.duckdb_types, features)
     assert runner.run([row]).shape == (1, len(features))
-    empty = {c.name: None if c.nullable else row[c.name] for c in spec.contract.columns}
+    empty = {c.name: None if c.nullable else row[c.name] for c in spec.contract.inputs}
     assert runner.run([empty]).shape == (1, len(features))
 
 
 def test_every_column_has_an_example_within_its_contract(spec: UseCase) -> None:
-    for column in spec.contract.columns:
+    for column in spec.contract.inputs:
         assert column.example is not None, column.name
         if column.allowed is not None:
             assert column.example in column.allowed
@@ -77,4 +77,4 @@ def test_floors_and_slices_name_what_exists(spec: UseCase) -> None:
 
 
 def example(spec: UseCase) -> dict[str, Any]:
-    return {column.name: column.example for column in spec.contract.columns}
+    return {column.name: column.example for column in spec.contract.inputs}

@@ -1,0 +1,31 @@
+"""The ``mlops`` command: a thin layer over the functions that the assets use."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mlops_assets.cli import data, models, platform
+from mlops_assets.lib.ledger import LedgerError
+from mlops_assets.lib.specs import UnknownUseCaseError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        0 if it did what was asked, 1 if not (the reason is on standard error), 2 for a wrong call.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (UnknownUseCaseError, LedgerError, OSError, ValueError) as error:
+        print(f"mlops: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mlops", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in (data, models, platform):
+        module.add(commands)
+    return parser

@@ -1,0 +1,56 @@
+"""Commands about models: what was decided, and what answers."""
+
+import argparse
+import os
+import sys
+
+from mlops_assets import home
+from mlops_assets.cli.commands import Commands
+from mlops_assets.lib.ledger import BATCH_DECISIONS, Ledger
+from mlops_assets.lib.specs import load_spec, load_specs
+from mlops_assets.lib.storage import Storage
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands."""
+    serve = commands.add_parser("serve", help="start the serving app of a use case")
+    serve.add_argument("use_case")
+    serve.add_argument("--port", type=int, help="default: MLOPS_SERVING_PORT or 8000")
+    serve.set_defaults(run=_serve)
+
+    ledger = commands.add_parser("ledger", help="every decision about a model")
+    ledger.add_argument("action", choices=("show", "verify"))
+    ledger.add_argument("use_case", nargs="?")
+    ledger.set_defaults(run=_ledger)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    spec = load_spec(options.use_case)
+    port = options.port if options.port is not None else home.port("serving")
+    command = [sys.executable, "-m", "serving", "--use-case", spec.name, "--port", str(port)]
+    command += ["--storage-root", str(home.storage_root()), "--environment", home.environment()]
+    os.execv(sys.executable, command)
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
+    for spec in specs:
+        ledger = Ledger(Storage(home.storage_root()), spec.name)
+        if options.action == "verify":
+            entries = ledger.verify()
+            head = f", head {entries[-1]['hash'][:12]}" if entries else ""
+            print(f"{spec.name}: {len(entries)} entries, the chain holds{head}")
+            continue
+        for entry in ledger.entries():
+            reasons = "; ".join(entry.get("reasons") or [])
+            about = (
+                f"batch {entry['batch']}"
+                if entry["decision"] in BATCH_DECISIONS
+                else f"version {entry['version']} ({str(entry['bundle'])[:12]})"
+            )
+            print(
+                f"{spec.name} {entry['sequence']} {entry['time'][:19]}Z {entry['decision']} "
+                f"{about} by {entry['actor']}" + (f": {reasons}" if reasons else "")
+            )
+        ledger.verify()  # what was shown may be forged: then this says so
+    return 0

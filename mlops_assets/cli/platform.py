@@ -1,0 +1,135 @@
+"""Commands about the platform itself: its state, its processes, its housekeeping."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from mlops_assets import home
+from mlops_assets.cli.commands import Commands
+from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.specs import load_spec, load_specs
+from mlops_assets.lib.storage import Storage
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands."""
+    status = commands.add_parser("status", help="what landed, what was trained, what serves")
+    status.add_argument("use_case", nargs="?")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(run=_status)
+
+    prune = commands.add_parser("prune", help="remove what no kept version needs")
+    prune.add_argument("use_case", nargs="?")
+    prune.add_argument(
+        "--dry-run", action="store_true", help="say what would go, and touch nothing"
+    )
+    prune.set_defaults(run=_prune)
+
+    doctor = commands.add_parser("doctor", help="find what is wrong, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(run=_doctor)
+
+    demo = commands.add_parser("demo", help="the whole loop on this machine")
+    demo.add_argument("--once", action="store_true", help="exit when the champion has answered")
+    demo.set_defaults(run=_demo)
+
+    dev = commands.add_parser("dev", help="`dagster dev` on the instance of MLOPS_HOME")
+    dev.set_defaults(run=_dev)
+
+    prepare = commands.add_parser("prepare", help="parse dbt before the first load")
+    prepare.set_defaults(run=_prepare)
+
+    clean = commands.add_parser("clean", help="remove the folder of all state")
+    clean.set_defaults(run=_clean)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from mlops_assets.operations.status import as_text, status
+
+    specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
+    states = [status(spec) for spec in specs]
+    if options.json:
+        value = states[0] if options.use_case else {state["use_case"]: state for state in states}
+        print(json.dumps(value, indent=2))
+    else:
+        print("\n\n".join(as_text(state) for state in states))
+    for spec in specs:
+        Ledger(Storage(home.storage_root()), spec.name).verify()
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from dagster import DagsterInstance
+
+    from mlops_assets.operations.prune import Pruning
+    from mlops_assets.resources import MlflowTracking
+
+    specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
+    if not (home.home() / "dagster").is_dir():
+        print(f"there is nothing in {home.home()} yet")
+        return 0
+    mlflow = MlflowTracking(
+        tracking_uri=home.mlflow_uri(), ui=home.url("mlflow"), dagster_ui=home.url("dagster")
+    )
+    if options.dry_run:
+        print("Nothing is touched; this would go:")
+    with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+        for spec in specs:
+            store = Storage(home.storage_root())
+            for line in Pruning(spec, store, instance, mlflow, dry_run=options.dry_run).run():
+                print(line, flush=True)
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mlops_assets.operations.doctor import as_text, examine
+
+    findings = examine()
+    shown = [vars(finding) for finding in findings]
+    print(json.dumps(shown, indent=2) if options.json else as_text(findings))
+    return int(any(finding.level == "fail" for finding in findings))
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from mlops_assets.demo.show import run_demo
+
+    return run_demo(once=options.once)
+
+
+def _dev(_: argparse.Namespace) -> int:
+    folder = home.write_dagster_home()
+    os.chdir(home.PROJECT)
+    os.environ["DAGSTER_HOME"] = str(folder)
+    dagster = str(Path(sys.executable).parent / "dagster")
+    os.execv(dagster, [dagster, "dev", "--host", "127.0.0.1", "--port", str(home.port("dagster"))])
+
+
+def _prepare(_: argparse.Namespace) -> int:
+    from mlops_assets.lib.dbt_project import feature_model, prepare
+
+    for spec in load_specs().values():
+        feature_model(prepare(spec.name, spec.contract), spec.name)
+    return 0
+
+
+def _clean(_: argparse.Namespace) -> int:
+    from mlops_assets.demo.processes import LOGS, is_at_work, stop_all
+
+    folder = home.home()
+    if is_at_work(folder):
+        raise ValueError(f"a demo is at work on {folder}: stop it with Ctrl-C first")
+    stopped = stop_all(folder)
+    if stopped:
+        print(f"stopped {stopped} processes that a demo had left behind")
+    if folder.is_dir():
+        ours = {"storage", "dagster", "mlflow", "dagster.yaml", ".demo.lock", LOGS}
+        ours |= {"logs", ".logs_queue", "history", "schedules", ".telemetry"}  # of Dagster
+        others = sorted({entry.name for entry in folder.iterdir()} - ours)
+        if others:
+            raise ValueError(f"{folder} also holds {', '.join(others[:5])}; nothing is removed")
+        shutil.rmtree(folder)
+        print(f"removed {folder}")
+    return 0
