@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dev test bench faults lint lock clean distclean
+.PHONY: help setup setup-dev demo dev test coverage bench faults lint lock clean distclean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ dev: setup  ## Dagster alone, on the same instance (the same as `dagster dev`)
 
 test: setup-dev lint  ## Pass every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+coverage: setup-dev  ## Pass every test, and say which lines none has run (takes twice as long)
+	$(BIN)/python -m pytest --cov=mlops_assets --cov=serving --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
 
 bench: setup-dev  ## Measure what docs/figures.md shows
 	@for name in loading cleveland; do $(BIN)/python -m tests.benchmarks.$$name 2>/dev/null || exit 1; done

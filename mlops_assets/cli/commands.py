@@ -3,6 +3,4 @@
 import argparse
 from typing import TypeAlias
 
-Commands: TypeAlias = (
-    "argparse._SubParsersAction[argparse.ArgumentParser]"
-)
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"

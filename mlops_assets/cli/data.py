@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     withdraw = commands.add_parser("withdraw", help="take a bad batch out of all later training")
     withdraw.add_argument("use_case")
     withdraw.add_argument("batch", help="its key, as `mlops status` shows it")
-    withdraw.add_argument("--reason", default="no reason given", help="goes into the ledger")
+    withdraw.add_argument("--reason", default="no reason given", help="a line for the ledger")
     withdraw.add_argument("--by", default=None, help="who decides; default: the user")
     withdraw.add_argument("--undo", action="store_true", help="put it back")
     withdraw.set_defaults(run=_withdraw)
@@ -61,7 +61,8 @@ def _withdraw(options: argparse.Namespace) -> int:
     )
     done = "restored" if options.undo else "withdrawn"
     if entry is None:
-        print(f"batch {options.batch} is {done} already; nothing is changed")
+        already = "not withdrawn" if options.undo else "withdrawn already"
+        print(f"batch {options.batch} is {already}; nothing is changed")
         return 0
     print(f"batch {options.batch} is {done} (entry {entry['sequence']} of the ledger)")
     print("the retrain sensor makes the next training set accordingly")

@@ -28,7 +28,7 @@ def withdraw(
         spec: The use case.
         batch: Key of the batch.
         actor: Who decides.
-        reason: Why.
+        reason: Why, in a line.
         undo: Put it back.
 
     Returns:
@@ -36,12 +36,17 @@ def withdraw(
 
     Raises:
         UnknownBatchError: If no such batch has landed.
+        ValueError: If no reason is given.
     """
+    reason = " ".join(reason.split())
+    if not reason:
+        raise ValueError("say why in a line: it goes into the ledger")
     batches, ledger = Batches(store, spec.name), Ledger(store, spec.name)
     if batches.receipt(batch) is None:
         keys = batches.keys()
-        near = get_close_matches(batch, keys, n=3, cutoff=0.4) or keys[:3]
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; none has landed"
+        near = get_close_matches(batch, keys, n=3, cutoff=0.6)
+        hint = f"; `mlops status {spec.name}` shows its {len(keys)} batches"
+        hint = f"; did you mean {' or '.join(near)}?" if near else hint
         raise UnknownBatchError(f"{spec.name} has no batch {batch!r}{hint}")
     if (batch in withdrawn(ledger.verify())) is not undo:
         return None

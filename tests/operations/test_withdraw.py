@@ -98,3 +98,8 @@ def test_a_champion_that_was_trained_on_it_is_said(two: Platform) -> None:
     assert serves_withdrawn(two.store, [promoted]) == []
     assert serves_withdrawn(two.store, [promoted, gone]) == [batch(two, "bad")]
     assert serves_withdrawn(two.store, [gone]) == []
+
+
+def test_a_reason_is_one_line(two: Platform) -> None:
+    with pytest.raises(ValueError, match="say why"):
+        withdraw(two.store, two.spec, batch(two, "bad"), actor="ann", reason=" \n ")
