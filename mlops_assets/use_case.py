@@ -13,6 +13,7 @@ from mlops_assets.stages import (
     evaluation,
     evidence,
     features,
+    predictions,
     promotion,
     raw,
     registered_version,
@@ -45,7 +46,7 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         return cls.model_validate(model.model_dump(exclude_unset=True))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The graph, in its order: ingest, retrain, deploy."""
+        """The graph, in its order: ingest, retrain, deploy, score."""
         model = feature_model(prepare(self.name, self.contract), self.name)
         batches = dg.DynamicPartitionsDefinition(name=f"{self.name}_batches")
 
@@ -65,20 +66,22 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
             promotion.build(self, batch_checks),
         ]
         deployed = [rollout.build(self)]
+        scored = [predictions.build(self, batches)]
 
         ingest = self._job("ingest", "One batch: raw, validated, features.", ingested)
         # In the queue, what is nearer to the customer goes first, however many files have landed.
         retrain = self._job("retrain", "Training set to verdict.", trained, priority=1)
         deploy = self._job("deploy", "Make the approved version serve.", deployed, priority=2)
+        score = self._job("score", "One batch by the champion.", scored)
         operated = dg.Definitions(
-            jobs=[ingest, retrain, deploy],
+            jobs=[ingest, retrain, deploy, score],
             sensors=[
                 automation.landing_sensor(self, ingest.name, batches, model),
                 automation.retrain_sensor(self, ingest.name, retrain.name, model),
                 automation.rollout_sensor(self, deploy.name),
             ],
         )
-        return dg.Definitions.merge(*ingested, *trained, *deployed, operated)
+        return dg.Definitions.merge(*ingested, *trained, *deployed, *scored, operated)
 
     def _job(
         self, verb: str, description: str, stages: list[dg.Definitions], priority: int = 0

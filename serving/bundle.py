@@ -133,6 +133,20 @@ class Bundle:
         observe("model", perf_counter() - computed)
         return probabilities
 
+    def predict_table(self, rows: Any) -> NDArray[np.float64]:
+        """Return the probability of the positive class for each row of a batch job's table.
+
+        Args:
+            rows: A `pyarrow.Table` of rows that keep the contract, at least one, with `row_id`.
+
+        Returns:
+            float64 `[n]` in the order of the rows: what `predict` gives for each.
+
+        Raises:
+            FeatureError: The feature SQL cannot compute a row.
+        """
+        return self._model.probabilities(self._features.run_table(rows))
+
     def classify(self, probability: float) -> TargetClass:
         """Return the class of a probability: positive from the threshold upwards."""
         classes = self.manifest.classes

@@ -21,6 +21,8 @@ from serving.sql_check import ROW_ID, SOURCE, FeatureSqlError, check_sql
 _MEMORY_LIMIT: Final = "256MB"
 # One thread: requests run side by side on cursors, and a few rows are not worth splitting.
 _THREADS: Final = 1
+# The name under which a cursor sees the table of a batch job.
+_TABLE: Final = "given_rows"
 _NO_ROWS: Final = "'[]'"
 _NUMERIC: Final = ("INT", "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN")
 
@@ -57,6 +59,7 @@ class FeatureRunner:
             "SET enable_external_access = false; SET lock_configuration = true"
         )
         self._query = self._checked_query(sql, columns)
+        self._table_query = self._query_of_table(sql, columns)
         # Idle cursors. A cursor serves one thread at a time; there are never more of them than
         # threads that ask at once. Taking and returning one is atomic.
         self._idle: deque[duckdb.DuckDBPyConnection] = deque([self._new_cursor()])
@@ -86,10 +89,42 @@ class FeatureRunner:
         values = np.array([record[1:] for record in found], dtype=np.float32)
         if values.shape != (len(rows), len(self._features)):
             raise RuntimeError(f"features.sql gave {len(found)} rows for {len(rows)}")
+        self._refuse_infinite(values)
+        return values
+
+    def run_table(self, rows: Any) -> NDArray[np.float32]:
+        """Compute the features of many rows by the same statement, without a JSON text between.
+
+        Args:
+            rows: A `pyarrow.Table` of validated rows: `row_id` and every column of the contract.
+
+        Returns:
+            float32 `[n, features]` in the order of the rows; NaN where a feature is null.
+
+        Raises:
+            FeatureError: DuckDB cannot compute a row, or a feature is infinite.
+        """
+        cursor = self._take_cursor()
+        try:
+            cursor.register(_TABLE, rows)
+            try:
+                found = cursor.execute(self._table_query).fetchnumpy()
+            finally:
+                cursor.unregister(_TABLE)
+        except (duckdb.DataError, duckdb.InvalidInputException) as error:
+            raise FeatureError(str(error).splitlines()[0][:200]) from None
+        finally:
+            self._idle.append(cursor)
+        values = np.empty((len(rows), len(self._features)), dtype=np.float32)
+        for position, name in enumerate(self._features):
+            values[:, position] = found[name]
+        self._refuse_infinite(values)
+        return values
+
+    def _refuse_infinite(self, values: NDArray[np.float32]) -> None:
         infinite = np.argwhere(np.isinf(values))
         if infinite.size:
             raise FeatureError(f"feature {self._features[infinite[0][1]]!r} is infinite")
-        return values
 
     def _checked_query(self, sql: str, columns: Mapping[str, str]) -> str:
         types = {ROW_ID: "VARCHAR", **columns}
@@ -99,8 +134,7 @@ class FeatureRunner:
         def query(document: str) -> str:
             parsed = f"from_json_strict({document}, {_text(json.dumps([types]))})"
             rows = f"SELECT {fields} FROM (SELECT unnest({parsed}) AS field)"
-            # On its own lines: the statement may end in a comment.
-            return f"WITH {SOURCE} AS ({rows}) SELECT * FROM (\n{sql.rstrip().rstrip(';')}\n)"
+            return _over(rows, sql)
 
         try:
             described = self._database.execute(f"DESCRIBE {query(_NO_ROWS)}").fetchall()
@@ -112,6 +146,18 @@ class FeatureRunner:
         floats = ", ".join(f"CAST({_quoted(name)} AS FLOAT)" for name in self._features)
         return f"PREPARE features AS SELECT {ROW_ID}, {floats} FROM ({query('$1::VARCHAR')})"
 
+    def _query_of_table(self, sql: str, columns: Mapping[str, str]) -> str:
+        types = {ROW_ID: "VARCHAR", **columns}
+        rows = ", ".join(
+            f"CAST({_quoted(n)} AS {kind}) AS {_quoted(n)}" for n, kind in types.items()
+        )
+        # NaN here and not in Python: a masked column would be copied twice.
+        floats = ", ".join(
+            f"coalesce(CAST({name} AS FLOAT), 'NaN'::FLOAT) AS {name}"
+            for name in map(_quoted, self._features)
+        )
+        return f"SELECT {floats} FROM ({_over(f'SELECT {rows} FROM {_TABLE}', sql)})"
+
     def _take_cursor(self) -> duckdb.DuckDBPyConnection:
         try:
             return self._idle.pop()
@@ -122,6 +168,12 @@ class FeatureRunner:
         cursor = self._database.cursor()
         cursor.execute(self._query)
         return cursor
+
+
+def _over(rows: str, sql: str) -> str:
+    """The feature SQL with a query as its input."""
+    # On its own lines: the statement may end in a comment.
+    return f"WITH {SOURCE} AS ({rows}) SELECT * FROM (\n{sql.rstrip().rstrip(';')}\n)"
 
 
 def _text(value: str) -> str:
