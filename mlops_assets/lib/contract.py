@@ -28,6 +28,7 @@ ColumnType = Literal["integer", "number", "category", "boolean", "text", "timest
 # Strict: YAML reads an unquoted yes or no as a boolean, which would become 1 or 0.
 Scalar = StrictInt | StrictFloat | StrictStr
 ClassValue = StrictInt | StrictStr
+Header = Annotated[str, StringConstraints(min_length=1)]
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 
 DUCKDB_TYPES: dict[str, str] = {
@@ -46,7 +47,8 @@ class Column(BaseModel):
     """One column of the raw data.
 
     Attributes:
-        name: As in the header of the landed file.
+        name: What the platform, the feature SQL and a request call it.
+        header: As in the header of the landed file, if that is not ``name``.
         type: What a value is. A category of integers is kept as an integer code.
         unit: Physical unit, for people.
         minimum: Smallest allowed value, inclusive.
@@ -62,6 +64,7 @@ class Column(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ColumnName
+    header: Header | None = None
     type: ColumnType
     description: str = Field(min_length=1)
     unit: str | None = None
@@ -100,7 +103,12 @@ class Column(BaseModel):
 
     def as_request(self) -> dict[str, Any]:
         """The column as a request's schema has it."""
-        return self.model_dump(mode="json", exclude={"pii"})
+        return self.model_dump(mode="json", exclude={"pii", "header"})
+
+    @property
+    def landed_name(self) -> str:
+        """The column's name in a landed file."""
+        return self.name if self.header is None else normalise_header(self.header)
 
     @property
     def duckdb_type(self) -> str:
@@ -136,7 +144,8 @@ class Target(BaseModel):
     """What is predicted: a binary outcome.
 
     Attributes:
-        column: The column of the landed file that holds the outcome.
+        column: The column that holds the outcome.
+        header: As in the header of the landed file, if that is not ``column``.
         positive: The value that counts as the positive class.
         negative: The value of the other class.
         positive_label: The positive class in words.
@@ -146,6 +155,7 @@ class Target(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     column: ColumnName
+    header: Header | None = None
     positive: ClassValue = 1
     negative: ClassValue = 0
     positive_label: str = "yes"
@@ -166,6 +176,7 @@ class Target(BaseModel):
         return Column.model_validate(
             {
                 "name": self.column,
+                "header": self.header,
                 "type": "category",
                 "allowed": values if codes else list(map(str, values)),
                 "description": self.description or "The outcome.",
@@ -202,7 +213,12 @@ class Contract(BaseModel):
         names = [column.name for column in self.columns] + [self.target.column]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"columns named twice: {', '.join(twice)}")
+            also = ", which is the target" if self.target.column in twice else ""
+            raise ValueError(f"columns named twice: {', '.join(twice)}{also}")
+        headers = [c.landed_name for c in (*self.columns, self.target.as_column())]
+        twice = sorted({header for header in headers if headers.count(header) > 1})
+        if twice:
+            raise ValueError(f"columns read twice from a landed file: {', '.join(twice)}")
         by_name = {column.name: column for column in self.columns}
         for field, name in self._identifying:
             column = by_name.get(name)

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import yaml
-
 from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec_file import Document, SpecError, documents
 
 DEFS = Path(__file__).parents[1] / "defs"
 
@@ -13,19 +12,36 @@ class UnknownUseCaseError(Exception):
     """No use case has this name; the message lists those there are."""
 
 
+def load_documents() -> dict[str, tuple[Document, UseCase]]:
+    """Each use case under ``mlops_assets/defs`` with where it is written, by name.
+
+    Raises:
+        SpecError: With every mistake of every file.
+    """
+    found: dict[str, tuple[Document, UseCase]] = {}
+    mistakes = []
+    for path in sorted(DEFS.glob("*/defs.yaml")):
+        try:
+            for document in documents(path):
+                spec = document.spec()
+                if spec.name in found:
+                    said = f"{spec.name} is the name of {found[spec.name][0].file}, too"
+                    raise SpecError([document.mistake(["name"], said)])
+                found[spec.name] = document, spec
+        except SpecError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise SpecError(mistakes)
+    return found
+
+
 def load_specs() -> dict[str, UseCase]:
     """The spec of each use case under ``mlops_assets/defs``, by name.
 
     Raises:
-        pydantic.ValidationError: If a spec breaks the schema.
+        SpecError: With every mistake of every file.
     """
-    specs = {}
-    for path in sorted(DEFS.glob("*/defs.yaml")):
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-            if document and document.get("type") == "mlops_assets.TabularClassifier":
-                spec = UseCase.model_validate(document["attributes"])
-                specs[spec.name] = spec
-    return specs
+    return {name: spec for name, (_, spec) in load_documents().items()}
 
 
 def load_spec(name: str) -> UseCase:
@@ -33,6 +49,7 @@ def load_spec(name: str) -> UseCase:
 
     Raises:
         UnknownUseCaseError: If there is none of this name.
+        SpecError: With every mistake of every file.
     """
     specs = load_specs()
     if name not in specs:

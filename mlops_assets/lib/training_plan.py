@@ -4,9 +4,9 @@ Every algorithm has a search space that suits some hundred to some million rows;
 parameter by parameter.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 BaseAlgorithm = Literal["logistic_regression", "random_forest", "gradient_boosting", "xgboost"]
 Algorithm = Literal[BaseAlgorithm, "stacked_ensemble"]
@@ -106,6 +106,15 @@ class Candidate(Model):
         return self
 
 
+# ``xgboost:`` with nothing after it takes part as it usually does; the schema of the YAML agrees.
+UsualIfEmpty = Annotated[
+    Candidate,
+    BeforeValidator(
+        lambda given: {} if given is None else given, json_schema_input_type=Candidate | None
+    ),
+]
+
+
 class Training(Model):
     """The budget of training.
 
@@ -129,18 +138,9 @@ class Training(Model):
     minimum_rows: Annotated[int, Field(ge=20)] = 100
     minimum_positives: Annotated[int, Field(ge=5)] = 20
     threads: Annotated[int, Field(ge=1, le=256)] = 1
-    candidates: dict[Algorithm, Candidate] = Field(
+    candidates: dict[Algorithm, UsualIfEmpty] = Field(
         default_factory=lambda: {algorithm: Candidate() for algorithm in SEARCH}, min_length=1
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _usual(cls, values: Any) -> Any:
-        """``xgboost:`` with nothing after it takes part as it usually does."""
-        if isinstance(values, dict) and isinstance(values.get("candidates"), dict):
-            given = {name: {} if v is None else v for name, v in values["candidates"].items()}
-            return {**values, "candidates": given}
-        return values
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

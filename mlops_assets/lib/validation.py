@@ -68,8 +68,9 @@ class Validation:
 
 
 def missing_columns(contract: Contract, found: list[str]) -> list[str]:
-    """The contract's columns that a landed file does not have."""
-    return [column.name for column in contract.every_column if column.name not in found]
+    """The contract's columns that a landed file does not have, as its header would name them."""
+    wanted = [column.landed_name for column in contract.every_column]
+    return [name for name in wanted if name not in found]
 
 
 def validate(
@@ -148,7 +149,7 @@ def _typed(column: Column, delimiter: str) -> pl.Expr:
     """Text to the contract's type; what cannot be read becomes null and is found later."""
     import polars as pl
 
-    text = pl.col(column.name).str.strip_chars()
+    text = pl.col(column.landed_name).str.strip_chars()
     text = pl.when(text.is_in(_absent(column))).then(None).otherwise(text)
     if column.duckdb_type in ("BIGINT", "DOUBLE"):
         if delimiter != ",":
@@ -201,7 +202,7 @@ def _broken(contract: Contract, text: pl.DataFrame, typed: pl.DataFrame) -> list
             reasons[index].append(broken)
     malformed = text[MALFORMED].is_not_null()
     for column in contract.every_column:
-        landed = text[column.name].str.strip_chars()
+        landed = text[column.landed_name].str.strip_chars()
         numeric_missing = {float(v) for v in column.missing_values if isinstance(v, int | float)}
         unread = typed[column.name].is_null() & landed.is_not_null()
         unread &= ~landed.is_in(_absent(column))
