@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from mlops_assets import automation
+from mlops_assets.authoring.scaffolder import TabularClassifierScaffolder
 from mlops_assets.lib.dbt_project import feature_model, prepare
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.stages import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     )
 
 
+@dg.scaffold_with(TabularClassifierScaffolder)
 class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
     """A tabular binary classifier, from landed files to a model that serves.
 

@@ -1,0 +1,60 @@
+"""Every command of the tutorial, in its order, in a copy of the repository."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.project_copy import ROOT, ProjectCopy
+
+pytestmark = pytest.mark.timeout(600)
+
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+ACTIVATE = ". .venv/bin/activate\n"
+
+
+def script(project: ProjectCopy) -> str:
+    """The commands as one script; the ports of the page are those of the copy."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", TUTORIAL.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 8
+    assert blocks[0] == ACTIVATE  # the copy uses the environment that runs this test
+    port = project.environment["MLOPS_SERVING_PORT"]
+    return "".join(blocks[1:]).replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+
+
+def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
+    project = ProjectCopy(tmp_path)
+    out = tmp_path / "out.txt"
+    with out.open("w") as said:
+        process = subprocess.Popen(
+            ["bash", "-eu", "-o", "pipefail", "-c", script(project)],
+            cwd=project.root,
+            env=project.environment,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(540)
+        finally:
+            # Whatever the script has left, and only that: it has a process group of its own.
+            if _is_alive(process.pid):
+                os.killpg(process.pid, signal.SIGKILL)
+    text = out.read_text()
+    logs = [project.root / f"{name}.log" for name in ("dagster", "serving")]
+    assert code == 0, text + "".join(p.read_text()[-3000:] for p in logs if p.exists())
+    assert "0 do not" in text
+    assert "no mistake found" in text
+    assert re.search(r'"label": ?"malignant"', text)
+    assert re.search(r"tumours \d+ \S+ promoted version 1", text)
+
+
+def _is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
