@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mlops_assets.cli import authoring, data, models, platform
+from mlops_assets.cli import authoring, data, models, platform, synthetic
 from mlops_assets.lib.ledger import LedgerError
 from mlops_assets.lib.specs import UnknownUseCaseError
 
@@ -26,6 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlops", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (authoring, data, models, platform):
+    for module in (authoring, data, models, platform, synthetic):
         module.add(commands)
     return parser
