@@ -15,7 +15,7 @@ from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.ledger import BATCH_DECISIONS, awaiting_rollout, last_verdict
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.resources import LocalTarget, StorageRoot
-from mlops_assets.stages import training_set
+from mlops_assets.stages import raw, training_set
 from mlops_assets.stages.evidence import findings, gating, look_at_batches
 
 SUBJECT_TAG = "mlops/subject"
@@ -126,6 +126,10 @@ def landing_sensor(
         batches = storage.batches(spec.name)
         batches.look(time.time())
         looked = look_at_batches(context.instance, batches, spec, model)
+        for batch in looked:
+            if batch.state != "outstanding":
+                # It has landed once more: its rows are here, and the person in it is not kept.
+                raw.forget_landed(spec, batches, batch.receipt)
         known = set(context.instance.get_dynamic_partitions(str(partitions.name)))
         new = [batch.receipt.key for batch in looked if batch.receipt.key not in known]
         jobs = Jobs(context.instance, job)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from mlops_assets.lib.contract import Contract
 from mlops_assets.lib.digests import digest_of
+from mlops_assets.lib.landed import Reading
 from mlops_assets.lib.training_plan import Model, Training
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -144,6 +145,7 @@ class UseCase(BaseModel):
     description: str
     owners: list[str] = Field(min_length=1)
     contract: Contract
+    reading: Reading = Reading()
     quality: Quality = Quality()
     split: Split = Split()
     training: Training

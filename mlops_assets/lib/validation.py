@@ -1,13 +1,16 @@
 """Validation: rows that keep the contract go on, the others are kept with the reasons.
 
-pandera judges, lazily, so that every failure of a row is known at once. Rows are read in chunks: of
-the batch as a whole only a fingerprint of 16 bytes a row is kept, to find duplicates.
+pandera judges, lazily, so that every failure of a row is known at once. Rows are read in chunks,
+and only those that break something are ever looked at one by one. Rows that repeat others are found
+by DuckDB among the valid ones, within a limit of memory, and taken out afterwards.
 """
 
 from __future__ import annotations
 
-import hashlib
+import shutil
+import tempfile
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -17,14 +20,24 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.lib.contract import Column, Contract
 from mlops_assets.lib.reading import MALFORMED, ROW
 from mlops_assets.lib.reading import REASONS as REASONS
+from mlops_assets.lib.repeats import FIRST, repeats
 from serving.values import InvalidValueError, convert
 
 if TYPE_CHECKING:
     import polars as pl
 
 CHUNK_ROWS = 200_000
+REPEATED_ROW = "repeats an earlier row of the batch"
+REPEATED_KEY = "repeats the key of an earlier row"
 # Ways of writing "nothing here" that spreadsheets and statistics packages use.
 ABSENT = ["", "NA", "N/A", "na", "n/a", "NaN", "nan", "null", "NULL", "None", "?", "-"]
+# The times of which every reader has the same opinion; those of leap seconds are not among them.
+DAY = r"(?:000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})-\d{2}-\d{2}"
+PLAIN_TIMES = {
+    f"^{DAY}$": "%Y-%m-%d",
+    f"^{DAY}T[0-2]\\d:[0-5]\\d:[0-5]\\d$": "%Y-%m-%dT%H:%M:%S",
+    f"^{DAY} [0-2]\\d:[0-5]\\d:[0-5]\\d$": "%Y-%m-%d %H:%M:%S",
+}
 
 
 @dataclass
@@ -36,6 +49,9 @@ class Validation:
         valid: Rows that keep the contract.
         quarantined: Rows kept aside.
         duplicates: Rows of the batch that repeat an earlier one.
+        repeated_keys: Other rows that repeat the key of an earlier one.
+        unknown: Values that are none of the allowed ones, by column.
+        newest: The latest event time of a valid row.
         missing: Share of absent values among valid rows, by column.
         reasons: How often each kind of failure came up, by column.
         examples: The first failure of each kind, in words.
@@ -45,10 +61,19 @@ class Validation:
     rows: int = 0
     valid: int = 0
     duplicates: int = 0
+    repeated_keys: int = 0
+    unknown: dict[str, int] = field(default_factory=dict)
+    newest: datetime | None = None
     missing: dict[str, float] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     positives: int = 0
+
+    def note(self, reasons: Iterable[str]) -> None:
+        """Count reasons by their kind, and keep the first of each."""
+        for reason in reasons:
+            self.reasons[_kind(reason)] += 1
+            self.examples.setdefault(_kind(reason), reason)
 
     @property
     def quarantined(self) -> int:
@@ -90,42 +115,115 @@ def validate(
         The counts.
     """
     import polars as pl
-    import pyarrow.parquet as pq
 
     result = Validation()
     absent: Counter[str] = Counter()
-    seen: set[bytes] = set()
-    columns = contract.every_column
     with _Parquet(valid) as good, _Parquet(quarantine) as bad:
-        chunks = pq.ParquetFile(raw).iter_batches(batch_size=CHUNK_ROWS)
-        for chunk in chain(chunks, [pq.read_schema(raw).empty_table()]):
-            text = pl.DataFrame(pl.from_arrow(chunk))
-            typed = text.select(ROW, *(_typed(column, delimiter) for column in columns))
-            reasons = _broken(contract, text, typed)
-            if contract.duplicates == "quarantine":
-                _find_duplicates(typed, reasons, seen, result)
-            flags = pl.Series(REASONS, ["; ".join(found) or None for found in reasons], pl.String)
-            kept = typed.filter(flags.is_null())
-            good.write(
-                kept.select(
-                    pl.format("{}-{}", pl.lit(batch), ROW).alias("row_id"),
-                    *(column.name for column in columns),
-                )
-            )
-            bad.write(text.with_columns(flags).filter(flags.is_not_null()))
+        for text in _chunks(raw):
+            typed = text.select(ROW, *(_typed(c, delimiter) for c in contract.every_column))
+            reasons = _broken(contract, text, typed, result)
+            broken = pl.Series(sorted(reasons), dtype=pl.UInt32)
+            said = [reasons[index] for index in broken]
+            kept = typed.filter(~pl.int_range(typed.height).is_in(broken.implode()))
+            good.write(_published(contract, kept, batch))
+            flags = pl.Series(REASONS, ["; ".join(found) for found in said], pl.String)
+            bad.write(text[broken].with_columns(flags))
             result.rows += text.height
-            result.valid += kept.height
-            for reason in (reason for found in reasons for reason in found):
-                result.reasons[_kind(reason)] += 1
-                result.examples.setdefault(_kind(reason), reason)
-            target = contract.target.as_column()
-            result.positives += int(
-                kept[target.name].cast(pl.String).eq(str(contract.target.positive)).sum()
-            )
-            for column in columns:
-                absent[column.name] += kept[column.name].null_count()
+            result.note(chain.from_iterable(said))
+            _count(contract, kept, result, absent)
+    twins = repeats(contract, valid, batch)
+    if not twins.is_empty():
+        _take_out(contract, twins, raw, valid, quarantine, result, absent)
     result.missing = {name: absent[name] / max(result.valid, 1) for name in absent}
     return result
+
+
+def _chunks(raw: Path) -> Iterator[pl.DataFrame]:
+    """A raw batch in chunks of text; an empty last one, so that there is a schema at least."""
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(raw) as file:
+        for chunk in file.iter_batches(batch_size=CHUNK_ROWS):
+            yield pl.DataFrame(pl.from_arrow(chunk))
+        yield pl.DataFrame(pl.from_arrow(file.schema_arrow.empty_table()))
+
+
+def _published(contract: Contract, rows: pl.DataFrame, batch: str) -> pl.DataFrame:
+    import polars as pl
+
+    return rows.select(
+        pl.format("{}-{}", pl.lit(batch), ROW).alias("row_id"),
+        *(column.name for column in contract.every_column),
+    )
+
+
+def _count(
+    contract: Contract,
+    rows: pl.DataFrame,
+    result: Validation,
+    absent: Counter[str],
+    sign: int = 1,
+) -> None:
+    """Add rows to the counts of the valid ones, or take them off again."""
+    import polars as pl
+
+    target = contract.target.as_column()
+    positive = rows[target.name].cast(pl.String).eq(str(contract.target.positive)).sum()
+    result.valid += sign * rows.height
+    result.positives += sign * int(positive)
+    for column in contract.every_column:
+        absent[column.name] += sign * rows[column.name].null_count()
+    if contract.event_time is not None:
+        times = [result.newest, rows[contract.event_time].max()]
+        result.newest = max((t for t in times if isinstance(t, datetime)), default=None)
+
+
+def _take_out(
+    contract: Contract,
+    twins: pl.DataFrame,
+    raw: Path,
+    valid: Path,
+    quarantine: Path,
+    result: Validation,
+    absent: Counter[str],
+) -> None:
+    """Move the rows that repeat others from the valid ones to the quarantine, in their place."""
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    twins = twins.with_columns(
+        pl.when(pl.col(FIRST).is_null())
+        .then(pl.lit(REPEATED_ROW))
+        .otherwise(
+            pl.format(
+                "{}: row {} ({})", pl.lit(REPEATED_KEY), FIRST, pl.lit(", ".join(contract.key))
+            )
+        )
+        .alias(REASONS)
+    )
+    number = pl.col("row_id").str.extract(r"(\d+)$").cast(pl.Int64).alias(ROW)
+    with tempfile.TemporaryDirectory() as scratch:
+        good_path, bad_path = Path(scratch) / "good", Path(scratch) / "bad"
+        with _Parquet(good_path) as good, pq.ParquetFile(valid) as file:
+            for chunk in file.iter_batches(batch_size=CHUNK_ROWS):
+                rows = pl.DataFrame(pl.from_arrow(chunk))
+                is_twin = rows.select(number)[ROW].is_in(twins[ROW].implode())
+                _count(contract, rows.filter(is_twin), result, absent, -1)
+                good.write(rows.filter(~is_twin))
+        kept_aside = pl.scan_parquet(quarantine, glob=False)
+        with _Parquet(bad_path) as bad:
+            for text in _chunks(raw):
+                if text.is_empty():
+                    continue
+                here = pl.col(ROW).is_between(text[ROW][0], text[ROW][-1])
+                repeated = text.join(twins.filter(here).drop(FIRST), on=ROW)
+                bad.write(pl.concat([kept_aside.filter(here).collect(), repeated]).sort(ROW))
+                result.note(repeated[REASONS])
+        shutil.move(good_path, valid)
+        shutil.move(bad_path, quarantine)
+    result.repeated_keys = twins[FIRST].count()
+    result.duplicates = twins.height - result.repeated_keys
 
 
 def _kind(reason: str) -> str:
@@ -149,7 +247,7 @@ def _typed(column: Column, delimiter: str) -> pl.Expr:
     """Text to the contract's type; what cannot be read becomes null and is found later."""
     import polars as pl
 
-    text = pl.col(column.landed_name).str.strip_chars()
+    text = pl.col(column.landed_name)
     text = pl.when(text.is_in(_absent(column))).then(None).otherwise(text)
     if column.duckdb_type in ("BIGINT", "DOUBLE"):
         if delimiter != ",":
@@ -181,7 +279,10 @@ def _typed(column: Column, delimiter: str) -> pl.Expr:
 
 
 def _times(texts: pl.Series) -> pl.Series:
-    """ISO 8601 to UTC by the reader of the serving app: a format is never guessed from the data."""
+    """ISO 8601 to UTC by the reader of the serving app: a format is never guessed from the data.
+
+    The plainest texts, of which it says the same, are read in bulk.
+    """
     import polars as pl
 
     def read(text: str) -> datetime | None:
@@ -190,33 +291,53 @@ def _times(texts: pl.Series) -> pl.Series:
         except InvalidValueError:
             return None
 
-    times = [None if text is None else read(text) for text in texts]
-    return pl.Series(texts.name, times, pl.Datetime("us"))
+    column = pl.col(texts.name)
+    times = texts.to_frame().select(
+        pl.coalesce(
+            pl.when(column.str.contains(pattern))
+            .then(column)
+            .str.to_datetime(written, time_unit="us", strict=False)
+            for pattern, written in PLAIN_TIMES.items()
+        )
+    )[texts.name]
+    left = (times.is_null() & texts.is_not_null()).arg_true()
+    if left.is_empty():
+        return times
+    return times.scatter(left, [read(text) for text in texts[left]])
 
 
-def _broken(contract: Contract, text: pl.DataFrame, typed: pl.DataFrame) -> list[list[str]]:
-    """Every reason for which each row breaks the contract."""
-    reasons: list[list[str]] = [[] for _ in range(text.height)]
-    for index, broken in enumerate(text[MALFORMED].to_list()):
-        if broken is not None:
-            reasons[index].append(broken)
-    malformed = text[MALFORMED].is_not_null()
+def _broken(
+    contract: Contract, text: pl.DataFrame, typed: pl.DataFrame, result: Validation
+) -> dict[int, list[str]]:
+    """Every reason for which rows break the contract, by the index of the row."""
+    reasons: dict[int, list[str]] = {
+        index: [text[MALFORMED][index]] for index in text[MALFORMED].is_not_null().arg_true()
+    }
+    malformed = set(reasons)
+    unreadable: set[tuple[int, str]] = set()
     for column in contract.every_column:
-        landed = text[column.landed_name].str.strip_chars()
+        landed = text[column.landed_name]
         numeric_missing = {float(v) for v in column.missing_values if isinstance(v, int | float)}
         unread = typed[column.name].is_null() & landed.is_not_null()
-        unread &= ~landed.is_in(_absent(column))
-        for index in unread.arg_true().to_list():
+        if unread.any():
+            unread &= ~landed.is_in(_absent(column))
+        for index in unread.arg_true():
             value = landed[index]
             if numeric_missing and _number(value) in numeric_missing:
                 continue
             what = column.type if column.allowed is None else "known code"
-            reasons[index].append(f"{column.name}: {value[:60]!r} is not a{_n(what)} {what}")
+            said = f"{column.name}: {value[:60]!r} is not a{_n(what)} {what}"
+            reasons.setdefault(index, []).append(said)
+            unreadable.add((index, column.name))
+            if column.allowed is not None:
+                result.unknown[column.name] = result.unknown.get(column.name, 0) + 1
+    by_name = {column.name: column for column in contract.every_column}
     for name, index, case in _failure_cases(contract, typed):
-        column = next(c for c in contract.every_column if c.name == name)
-        if malformed[index] or any(reason.startswith(f"{name}: ") for reason in reasons[index]):
+        if index in malformed or (index, name) in unreadable:
             continue
-        reasons[index].append(column.broken(case))
+        reasons.setdefault(index, []).append(by_name[name].broken(case))
+        if case is not None and by_name[name].allowed is not None:
+            result.unknown[name] = result.unknown.get(name, 0) + 1
     return reasons
 
 
@@ -263,20 +384,6 @@ def _checks(column: Column) -> list[Any]:
     if column.allowed is not None:
         checks.append(pa.Check.isin(column.allowed))
     return checks
-
-
-def _find_duplicates(
-    typed: pl.DataFrame, reasons: list[list[str]], seen: set[bytes], result: Validation
-) -> None:
-    """Mark rows that repeat an earlier valid row of the batch in every column."""
-    for index, row in enumerate(typed.drop(ROW).iter_rows()):
-        if reasons[index]:
-            continue
-        fingerprint = hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
-        if fingerprint in seen:
-            reasons[index].append("repeats an earlier row of the batch")
-            result.duplicates += 1
-        seen.add(fingerprint)
 
 
 class _Parquet:

@@ -1,12 +1,16 @@
 """``raw``: an immutable, content-addressed Parquet of what landed, as text."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
+from mlops_assets.lib.batches import Batches, Receipt
 from mlops_assets.lib.digests import file_digest, short
-from mlops_assets.lib.reading import UnreadableError, read_csv
+from mlops_assets.lib.privacy import Privacy, privacy_digest
+from mlops_assets.lib.reading import UnreadableError, read_table, restrict
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common
@@ -19,7 +23,9 @@ def checks(spec: UseCase) -> Checks:
     return Checks(
         asset_key(spec, STAGE),
         (
-            Check("readable", "The file is text with a header and can be read.", blocking=True),
+            Check(
+                "readable", "The file is a table of a known format and can be read.", blocking=True
+            ),
             Check("not_empty", "There is at least one row under the header.", blocking=True),
             Check("not_a_duplicate", "No earlier batch has the same content.", blocking=True),
         ),
@@ -35,63 +41,50 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         partitions_def=batches,
         check_specs=asked.specs(),
         output_required=False,
-        description=f"What landed for {spec.name}, unchanged: every value is the text of the file.",
+        description=f"What landed for {spec.name}, unchanged: every value is the text of the file. "
+        "Personal data are dropped or hashed as the contract says.",
         **common(spec, STAGE, "file", "parquet"),
     )
     def raw(
         context: dg.AssetExecutionContext, storage: StorageRoot
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        # A key that is missing is known before anything is read.
+        privacy = Privacy.of(spec.contract)
         store, known = storage.open(), storage.batches(spec.name)
         receipt = known.receipt(context.partition_key)
         if receipt is None:
             raise dg.Failure(f"no batch {context.partition_key} has landed for {spec.name}")
-        path = Path(receipt.path)
         where = {"file": dg.MetadataValue.path(receipt.path)}
-
-        partial_key = f"{spec.name}/raw/{short(receipt.digest)}.parquet"
         try:
-            if not path.is_file() or file_digest(path) != receipt.content:
-                raise UnreadableError(f"{path} is gone or has changed since it landed")
-            with store.writing(partial_key) as partial:
-                dialect, rows = read_csv(path, partial)
+            pointer, notes = _read_or_kept(spec, known, receipt, privacy)
         except UnreadableError as error:
             yield asked.result(context, "readable", False, receipt.digest, str(error), where)
             names = ("not_empty", "not_a_duplicate")
             yield from asked.unanswered(context, names, receipt.digest, "the file is unreadable")
             return
-
-        digest = file_digest(store.path(partial_key))
-        known.point(
-            receipt.key,
-            STAGE,
-            {
-                "digest": digest,
-                "file": partial_key,
-                "rows": rows,
-                "columns": dialect.columns,
-                "delimiter": dialect.delimiter,
-                "encoding": dialect.encoding,
-            },
-        )
+        for note in notes:
+            context.log.info(note)
+        rows, columns, digest = pointer["rows"], pointer["columns"], pointer["digest"]
         if rows:
             yield dg.MaterializeResult(
                 data_version=dg.DataVersion(digest),
                 metadata={
                     "dagster/row_count": rows,
-                    "dagster/column_schema": column_schema(
-                        (c, "text", "") for c in dialect.columns
-                    ),
-                    "dagster/uri": str(store.path(partial_key)),
-                    "encoding": dialect.encoding,
-                    "delimiter": dialect.delimiter,
+                    "dagster/column_schema": column_schema((c, "text", "") for c in columns),
+                    "dagster/uri": str(store.path(pointer["file"])),
+                    "format": pointer["format"],
+                    "encoding": pointer["encoding"],
+                    "delimiter": pointer["delimiter"],
                     "digest": digest,
                     **where,
                     "name": receipt.name,
                     "bytes": receipt.size,
                     "landed at": receipt.landed_at,
+                    **({"notes": dg.MetadataValue.md("\n".join(notes))} if notes else {}),
                 },
             )
-        said = f"{receipt.name}: {rows} rows, {len(dialect.columns)} columns, {dialect.encoding}"
+        text = f"{len(columns)} columns, {pointer['encoding'] or pointer['format']}"
+        said = "; ".join([f"{receipt.name}: {rows} rows, {text}", *notes])
         yield asked.result(context, "readable", True, receipt.digest, said, where)
         said = f"{rows} rows" if rows else f"{receipt.name} has a header and no rows"
         yield asked.result(context, "not_empty", rows > 0, receipt.digest, said)
@@ -113,3 +106,114 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         )
 
     return dg.Definitions(assets=[raw])
+
+
+def _read_or_kept(
+    spec: UseCase, known: Batches, receipt: Receipt, privacy: Privacy
+) -> tuple[dict[str, Any], list[str]]:
+    """Read the landed file, or take what was read of it before it went.
+
+    A landed file with personal data is removed once its Parquet is pointed to. A kill before that
+    leaves the file, which is then read and removed again; a kill after it leaves the pointer.
+
+    Returns:
+        The pointer, and what a person should know.
+
+    Raises:
+        UnreadableError: If the file is no table, or is gone and was never read.
+    """
+    path, before = Path(receipt.path), known.pointer(receipt.key, STAGE)
+    if path.is_file() and file_digest(path) == receipt.content:
+        return _read(spec, known, receipt, privacy)
+    if before is None:
+        raise UnreadableError(f"{path} is gone or has changed since it landed")
+    return _kept(spec, known, receipt, before, privacy)
+
+
+def _file(spec: UseCase, receipt: Receipt) -> str:
+    """The key of a batch's Parquet: another one where other values are written."""
+    digests = (receipt.digest, privacy_digest(spec.contract))
+    return f"{spec.name}/raw/{'-'.join(short(digest) for digest in digests if digest)}.parquet"
+
+
+def _read(
+    spec: UseCase, known: Batches, receipt: Receipt, privacy: Privacy
+) -> tuple[dict[str, Any], list[str]]:
+    store, file = known.storage, _file(spec, receipt)
+    with store.writing(file) as partial:
+        table = read_table(Path(receipt.path), partial, spec.reading, privacy)
+    pointer = {
+        "digest": file_digest(store.path(file)),
+        "file": file,
+        "rows": table.rows,
+        "columns": table.columns,
+        "hashed": table.hashed,
+        "format": " in ".join(filter(None, (table.format, table.compression))),
+        "delimiter": table.delimiter,
+        "encoding": table.encoding,
+        "privacy": privacy_digest(spec.contract),
+    }
+    known.point(receipt.key, STAGE, pointer)
+    notes = [
+        f"{what}: {', '.join(names)}"
+        for what, names in (("dropped", table.dropped), ("hashed", table.hashed))
+        if names
+    ]
+    if table.unknown:
+        notes.append(
+            f"{table.unknown} columns that the contract does not know are left out, since they "
+            "could be personal data"
+        )
+    if forget_landed(spec, known, receipt):
+        notes.append("the landed file has personal data and was removed; its receipt stays")
+    return pointer, notes
+
+
+def _kept(
+    spec: UseCase, known: Batches, receipt: Receipt, before: dict[str, Any], privacy: Privacy
+) -> tuple[dict[str, Any], list[str]]:
+    """What was read before, less what the contract has named personal data since then."""
+    store = known.storage
+    raw = store.verified(before["file"], before["digest"])
+    notes = ["the landed file is gone; what was read of it before is used again"]
+    clear = [c for c in before["columns"] if c not in before.get("hashed", [])]
+    now_hashed = privacy.hashed & set(clear)
+    if not now_hashed and all(map(privacy.keeps, before["columns"])):
+        return before, notes
+    file = _file(spec, receipt)
+    with store.writing(file) as partial:
+        columns = restrict(raw, partial, replace(privacy, hashed=now_hashed))
+    pointer = {
+        **before,
+        "digest": file_digest(store.path(file)),
+        "file": file,
+        "columns": columns,
+        "hashed": sorted(privacy.hashed & set(columns)),
+    }
+    known.point(receipt.key, STAGE, pointer)
+    return pointer, [*notes, "less what the contract has named personal data since then"]
+
+
+def is_outdated(spec: UseCase, receipt: Receipt, pointer: dict[str, Any]) -> bool:
+    """Whether a landed file is there to be read anew, since other values are written now.
+
+    A file that was removed has come back when the contract names a column that was not kept.
+    """
+    policy = privacy_digest(spec.contract)
+    return pointer.get("privacy") != policy and Path(receipt.path).is_file()
+
+
+def forget_landed(spec: UseCase, known: Batches, receipt: Receipt) -> bool:
+    """Remove a landed file with personal data, if it was read as the contract says now.
+
+    Returns:
+        Whether it was there, in the landing place and unchanged, and is gone now.
+    """
+    policy, path = privacy_digest(spec.contract), Path(receipt.path)
+    if policy is None or not path.is_relative_to(known.landing) or not path.is_file():
+        return False
+    pointer = known.pointer(receipt.key, STAGE)
+    if pointer is None or pointer.get("privacy") != policy or file_digest(path) != receipt.content:
+        return False
+    known.storage.remove(path)
+    return True

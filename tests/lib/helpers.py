@@ -16,7 +16,7 @@ from mlops_assets.lib.bundle import Parts
 from mlops_assets.lib.contract import Column, Contract, Target
 from mlops_assets.lib.feature_sql import portable
 from mlops_assets.lib.onnx_model import convert
-from mlops_assets.lib.reading import read_csv
+from mlops_assets.lib.reading import read_table
 from mlops_assets.lib.spec import Split as Holdout
 from mlops_assets.lib.training import Chosen, train
 from mlops_assets.lib.training import Trained as Model
@@ -80,14 +80,14 @@ def validated(agreed: Contract, text: str, folder: Path) -> Batch:
     """Read and validate a batch with the real functions."""
     landed = folder / "landed.csv"
     landed.write_text(text, encoding="utf-8")
-    dialect, _ = read_csv(landed, folder / "raw.parquet")
+    read = read_table(landed, folder / "raw.parquet")
     found = validate(
         agreed,
         folder / "raw.parquet",
         folder / "valid.parquet",
         folder / "quarantine.parquet",
         batch="b",
-        delimiter=dialect.delimiter,
+        delimiter=read.delimiter,
     )
     return Batch(
         found,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib.reading import MALFORMED, REASONS, ROW, Dialect, UnreadableError, read_csv
+from mlops_assets.lib import delimited, landed
+from mlops_assets.lib.reading import MALFORMED, REASONS, ROW, Table, UnreadableError, read_table
 from tests.lib.helpers import as_csv
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01"
@@ -18,13 +19,13 @@ CELL = st.text(
 )
 
 
-def read(folder: Path, content: bytes) -> tuple[Dialect, pl.DataFrame]:
+def read(folder: Path, content: bytes) -> tuple[Table, pl.DataFrame]:
     path = folder / "landed.csv"
     path.write_bytes(content)
-    dialect, rows = read_csv(path, folder / "raw.parquet")
+    dialect = read_table(path, folder / "raw.parquet")
     table = pl.read_parquet(folder / "raw.parquet")
     assert table.columns == [ROW, *dialect.columns, MALFORMED]
-    assert table[ROW].to_list() == list(range(1, rows + 1))
+    assert table[ROW].to_list() == list(range(1, dialect.rows + 1))
     return dialect, table
 
 
@@ -210,6 +211,46 @@ def test_rows_written_by_the_csv_module_come_back(
     expected = [tuple(cell.strip() or None for cell in row) for row in rows]
     assert cells(table) == [row for row in expected if any(row)]
     assert table[MALFORMED].null_count() == table.height
+
+
+# What a line may hold that two ways of reading could see differently.
+PIECES = st.sampled_from(
+    ["a", "é", "\u2003", "\x1c", " ", ",", ",", '"', '""', '"x"', '"y,z"', "\r", "\x00", "1.5"]
+)
+LINE = st.lists(PIECES, max_size=7).map("".join) | st.sampled_from(
+    ["", ",", "1,2,3", '"1",2,"3"', '"x","y,z",', " 1 ,\u2003,2", "a,b", '"1\n2",3,4', '3,"4,5']
+)
+
+
+@given(
+    st.lists(LINE, max_size=20),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["a,b,c", '"a","b",c', "\n\na,b,c", "a"]),
+    st.sampled_from([32, 200, 1 << 20]),
+    st.booleans(),
+)
+@settings(deadline=None, derandomize=True, max_examples=300)
+def test_both_ways_of_reading_write_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[str],
+    ending: str,
+    header: str,
+    block: int,
+    last: bool,
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    path = folder / "both.csv"
+    path.write_bytes((ending.join([header, *lines]) + ending * last).encode())
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(landed, "CONTROL", b"")  # deep in a file they are read, whatever they are
+        patch.setattr(landed, "BLOCK_BYTES", block)
+        for way in ("quick", "careful"):
+            if way == "careful":
+                patch.setattr(delimited, "_plain", lambda *_: None)
+            table = read_table(path, folder / f"{way}.parquet")
+            found[way] = (table, (folder / f"{way}.parquet").read_bytes())
+    assert found["quick"] == found["careful"]
 
 
 @given(st.binary(max_size=200))

@@ -60,10 +60,10 @@ def _around(
 def _raw() -> None:
     from mlops_assets.stages import raw
 
-    def half(source: Path, partial: Path) -> None:
+    def half(source: Path, partial: Path, *_: object) -> None:
         kill_once("raw", lambda: os.truncate(partial, partial.stat().st_size // 2))
 
-    _around(raw, "read_csv", after=half)
+    _around(raw, "read_table", after=half)
 
 
 def _dbt() -> None:
