@@ -44,9 +44,9 @@ class Privacy:
         """
         if not is_personal(contract):
             return cls()
-        hashed = frozenset(c.name for c in contract.columns if c.pii == "hash")
-        kept = frozenset(column.name for column in contract.every_column)
-        dropped = frozenset(column.name for column in contract.columns) - kept
+        hashed = frozenset(c.landed_name for c in contract.columns if c.pii == "hash")
+        kept = frozenset(column.landed_name for column in contract.every_column)
+        dropped = frozenset(column.landed_name for column in contract.columns) - kept
         return cls(kept, dropped, hashed, key_from_environment() if hashed else "")
 
     def keeps(self, column: str) -> bool:
@@ -90,5 +90,5 @@ def privacy_digest(contract: Contract) -> str | None:
     """Digest of what decides which values are written, or None where every one is."""
     if not is_personal(contract):
         return None
-    treated = sorted([column.name, column.pii or ""] for column in contract.columns)
-    return digest_of([treated, contract.target.column])
+    treated = sorted([column.landed_name, column.pii or ""] for column in contract.columns)
+    return digest_of([treated, contract.target.as_column().landed_name])

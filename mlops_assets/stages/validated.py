@@ -203,7 +203,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
                 "digest": digest,
             },
         )
-        extra = sorted(set(landed["columns"]) - {c.name for c in spec.contract.every_column})
+        extra = sorted(set(landed["columns"]) - {c.landed_name for c in spec.contract.every_column})
         said = f"{len(columns) - 1} columns" + (f"; not used: {', '.join(extra)}" if extra else "")
         yield asked.result(context, "schema", True, digest, said)
         for name, passed, said in judge(spec, found):
