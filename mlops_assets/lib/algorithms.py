@@ -33,18 +33,16 @@ class Setting:
     Attributes:
         seed: Makes every draw repeatable.
         positive_rate: Share of the positive class in the rows of the fit, above 0 and below 1.
-        folds: Of the stacked ensemble's own cross-validation.
         threads: Of the fit.
     """
 
     seed: int
     positive_rate: float
-    folds: int
     threads: int = 1
 
 
 def build(algorithm: Algorithm, parameters: Parameters, setting: Setting) -> BaseEstimator:
-    """An estimator that is ready to be fitted.
+    """An estimator that is ready to be fitted; a stacked ensemble still needs its ``cv``.
 
     Args:
         algorithm: Which.
@@ -121,13 +119,11 @@ def _xgboost(parameters: Parameters, setting: Setting) -> BaseEstimator:
 def _stacked_ensemble(parameters: Parameters, setting: Setting) -> BaseEstimator:
     from sklearn.ensemble import StackingClassifier
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold
 
     members = cast("Mapping[Algorithm, Parameters]", parameters)
     return StackingClassifier(
         [(name, build(name, own, setting)) for name, own in sorted(members.items())],
         final_estimator=LogisticRegression(random_state=setting.seed),
-        cv=StratifiedKFold(setting.folds, shuffle=True, random_state=setting.seed),
         stack_method="predict_proba",
     )
 

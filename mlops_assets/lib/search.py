@@ -11,6 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.algorithms import ROUNDS, Setting, fit_and_stop
+from mlops_assets.lib.folds import FREE, Ties, folds
 from mlops_assets.lib.training_plan import Algorithm, Choice, IntRange, Space, Training
 
 if TYPE_CHECKING:
@@ -20,26 +21,49 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Features = NDArray[np.float32]
+    Whole = NDArray[np.int64]
 
 LEAST = 1e-7
 
 
-def folds(target: Floats, count: int, seed: int) -> list[tuple[Any, Any]]:
-    """Stratified folds: rows to fit on and rows to score, as indices."""
-    import numpy as np
-    from sklearn.model_selection import StratifiedKFold
+def sampled(rows: Whole, target: Floats, plan: Training, stream: int) -> Whole:
+    """The rows of a search: all of them, or a draw of ``plan.search_rows``.
 
-    splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros((len(target), 1)), target))
+    The draw has the classes in their proportion; only where the rarer one would have fewer rows
+    than ``plan.minimum_positives`` it keeps as many, if there are.
+
+    Args:
+        rows: To draw from, as indices.
+        target: 0 or 1 of every row.
+        plan: Rows of a search, and the seed.
+        stream: Sets the seed apart from those of the other searches.
+    """
+    import numpy as np
+
+    if len(rows) <= plan.search_rows:
+        return rows
+    random = np.random.default_rng([plan.seed, stream])
+    drawn = []
+    for label in (0, 1):
+        own = rows[target[rows] == label]
+        share = round(plan.search_rows * len(own) / len(rows))
+        count = min(max(share, plan.minimum_positives), len(own))
+        drawn.append(random.choice(own, count, replace=False))
+    return np.sort(np.concatenate(drawn))
 
 
 def setting(target: Floats, plan: Training) -> Setting:
     """What a fit on these rows needs beside its parameters."""
-    return Setting(plan.seed, float(target.mean()), plan.inner_folds, plan.threads)
+    return Setting(plan.seed, float(target.mean()), plan.threads)
 
 
 def search(
-    algorithm: Algorithm, features: Features, target: Floats, plan: Training, stream: int
+    algorithm: Algorithm,
+    features: Features,
+    target: Floats,
+    plan: Training,
+    stream: int,
+    ties: Ties = FREE,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Look for the parameters of least inner cross-validated log loss.
 
@@ -52,23 +76,27 @@ def search(
         target: 0 or 1, shape ``[n]``.
         plan: Search space, folds, trials and seed.
         stream: Sets the seed apart from those of the other searches.
+        ties: What binds rows to each other.
 
     Returns:
-        The best parameters, and every trial: its number, parameters and log loss.
+        The best parameters, and every trial: its number, parameters and log loss. There is at least
+        one; fewer than planned where the plan's budget of seconds ran out.
     """
     import numpy as np
     import optuna
     from sklearn.exceptions import ConvergenceWarning
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    splits = folds(target, plan.inner_folds, plan.seed + stream)
+    splits = folds(target, plan.inner_folds, plan.seed + stream, ties)
+    # In time the oldest rows are never scored.
+    scored = np.sort(np.concatenate([unseen for _, unseen in splits]))
     fixed, spaces = plan.fixed(algorithm), plan.search(algorithm)
     patience = plan.candidates[algorithm].patience
     rounds_name = ROUNDS.get(algorithm)
 
     def objective(trial: optuna.Trial) -> float:
         drawn = {name: _draw(trial, name, space) for name, space in spaces.items()}
-        scores = np.empty(len(target))
+        scores = np.full(len(target), np.nan)
         rounds: list[int] = []
         for seen, unseen in splits:
             scores[unseen], used = fit_and_stop(
@@ -82,13 +110,13 @@ def search(
             rounds += [] if used is None else [used]
         if rounds_name is not None:
             trial.set_user_attr(rounds_name, int(median(rounds)))
-        return calibrated_log_loss(scores, target)
+        return calibrated_log_loss(scores[scored], target[scored])
 
     sampler = optuna.samplers.TPESampler(seed=plan.seed * 1000 + stream)
     study = optuna.create_study(direction="minimize", sampler=sampler)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        study.optimize(objective, n_trials=plan.trials_of(algorithm))
+        study.optimize(objective, n_trials=plan.trials_of(algorithm), timeout=plan.search_seconds)
     trials = [
         {"number": trial.number, "log_loss": trial.value, **trial.params, **trial.user_attrs}
         for trial in study.trials

@@ -13,6 +13,8 @@ from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.landed import Reading
 from mlops_assets.lib.training_plan import Model, Training
 
+# On average; a block without any is then rare (Poisson: 0.7 %), and is an error that says so.
+POSITIVES_OF_A_BLOCK = 5
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 # The metrics that a floor can be set for: the higher, the better.
@@ -62,15 +64,43 @@ class Quality(Model):
 
 
 class Split(Model):
-    """How rows are held out: by a hash of their content, so that a row never changes side.
+    """How rows are held out; see ``docs/training.md``.
 
     Attributes:
-        test_fraction: Expected share of rows on the test side.
+        kind: ``hash``: the side follows from a hash, so that a row never changes side. ``time``:
+            the newest rows are the test side, so that rows move to the training side as newer ones
+            land; it needs the contract's ``event_time``.
+        test_fraction: Share of rows on the test side: expected with ``hash``; with ``time`` at
+            least, since rows of one moment stay together.
         salt: Changing it draws a new split, and is a decision to be written down.
+        by: Columns whose values decide the side by their hash. Without it the contract's
+            ``entity`` does, else its ``key``, else all inputs.
+        entity: With ``time``: ``separate`` leaves rows out of training whose entity is on the test
+            side, too; ``shared`` keeps these earlier rows, as fits where the same entities are
+            scored again and again.
+        gap_days: With ``time``: rows of this many days before the test side are left out, since
+            their outcome was not known yet when its first row was.
+        equal_inputs: Largest share of test rows whose inputs a training row has, too. Only for
+            sides that do not follow from the inputs: otherwise there is none.
     """
 
+    kind: Literal["hash", "time"] = "hash"
     test_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
     salt: str = "1"
+    by: list[str] = Field(default_factory=list)
+    entity: Literal["separate", "shared"] = "separate"
+    gap_days: Annotated[float, Field(ge=0, le=3660)] = 0.0
+    equal_inputs: Share = 0.05
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind == "time" and self.by:
+            raise ValueError("by: a split by time is made by the contract's event_time alone")
+        if self.kind == "hash":
+            for field in ("entity", "gap_days"):
+                if field in self.model_fields_set and getattr(self, field) not in ("separate", 0):
+                    raise ValueError(f"{field}: only a split of kind 'time' has it")
+        return self
 
 
 class Decision(Model):
@@ -164,6 +194,27 @@ class UseCase(BaseModel):
             unknown = [name for name in names if name not in known]
             if unknown:
                 raise ValueError(f"{field}: no such column in the contract: {', '.join(unknown)}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_split(self) -> Self:
+        if self.split.kind == "time" and self.contract.event_time is None:
+            raise ValueError("split.kind: 'time' needs the contract's event_time")
+        if self.split.kind == "time":
+            # Folds go forward: the oldest block of the oldest fold has this share of the positives.
+            blocks = (self.training.outer_folds + 1) * (self.training.inner_folds + 1)
+            if self.training.minimum_positives < POSITIVES_OF_A_BLOCK * blocks:
+                raise ValueError(
+                    f"training.minimum_positives {self.training.minimum_positives}: with "
+                    f"split.kind 'time' the {blocks} blocks of the folds need at least "
+                    f"{POSITIVES_OF_A_BLOCK * blocks}"
+                )
+        kept = {column.name: column for column in self.contract.columns if column.pii != "drop"}
+        for name in self.split.by:
+            if name not in kept:
+                raise ValueError(f"split.by: no such column is kept of a row: {name}")
+            if kept[name].nullable:
+                raise ValueError(f"split.by: column {name!r} is not there in every row")
         return self
 
     @property

@@ -127,6 +127,12 @@ class Training(Model):
         minimum_positives: Rows of the rarer class that the training side needs.
         threads: Of each fit. One gives the same model, bit by bit, on every machine; more are worth
             it from some ten thousand rows on.
+        search_rows: A search draws at most this many rows, with the classes in proportion; what it
+            chose is then fitted on all. The same rows for the same seed.
+        budget_seconds: Seconds for all searches of a candidate, in equal parts. A search that is
+            cut short ends after the trial it is at, and always does one; how many it did depends
+            on the machine, so that the candidate is recorded as not reproducible. No limit where it
+            is left out.
         candidates: The algorithms that take part; all of them where it is left out. The stacked
             ensemble is made of the others.
     """
@@ -138,6 +144,8 @@ class Training(Model):
     minimum_rows: Annotated[int, Field(ge=20)] = 100
     minimum_positives: Annotated[int, Field(ge=5)] = 20
     threads: Annotated[int, Field(ge=1, le=256)] = 1
+    search_rows: Annotated[int, Field(ge=1000)] = 100_000
+    budget_seconds: Annotated[float, Field(gt=0)] | None = None
     candidates: dict[Algorithm, UsualIfEmpty] = Field(
         default_factory=lambda: {algorithm: Candidate() for algorithm in SEARCH}, min_length=1
     )
@@ -175,3 +183,10 @@ class Training(Model):
         if not self.search(algorithm):
             return 1
         return self.candidates[algorithm].trials or self.trials
+
+    @property
+    def search_seconds(self) -> float | None:
+        """Seconds of each search: one without the rows of each outer fold, one with all."""
+        if self.budget_seconds is None:
+            return None
+        return self.budget_seconds / (self.outer_folds + 1)

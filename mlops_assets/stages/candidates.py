@@ -18,12 +18,13 @@ from mlops_assets.lib.statistics import with_intervals
 from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.training import Chosen, train
 from mlops_assets.lib.training_plan import STACK, Algorithm
-from mlops_assets.lib.training_set import ROWS
+from mlops_assets.lib.training_set import ROWS, read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
 
 STAGE = "candidates"
+CHUNK_ROWS = 500_000
 MODEL, PREDICTIONS = "model.onnx", "predictions.parquet"
 
 
@@ -32,7 +33,7 @@ def checks(spec: UseCase, algorithm: str) -> Checks:
     return Checks(
         asset_key(spec, STAGE, algorithm),
         (
-            Check("trained", "Every training row has a finite out-of-fold probability."),
+            Check("trained", "Every row that a fold scores has a finite probability."),
             Check("converged", "No fit that counts gave up before it converged."),
             Check("beats_dummy", "It ranks better than chance and beats the prior's log loss."),
         ),
@@ -70,17 +71,16 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
         context: dg.AssetExecutionContext, storage: StorageRoot, mlflow: MlflowTracking
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         import numpy as np
-        import pandas as pd
+        import pyarrow.parquet as pq
 
         store, plan = storage.open(), spec.training
         source = current.read(store, spec.name, training_set.STAGE)
         if source is None:
             raise dg.Failure(f"there is no training set: materialise {spec.name}/training_set")
         made_of = {member: _member(store, spec, member, source["digest"]) for member in members}
-        rows = pd.read_parquet(training_set.files(store, spec, source) / ROWS)
-        features = rows[source["features"]].to_numpy(np.float32)
-        target = rows["target"].to_numpy(np.float64)
-        seen = (rows["side"] == "train").to_numpy()
+        made = training_set.files(store, spec, source)
+        rows = read_rows(made, source["features"], spec.split)
+        features, target = rows.features, rows.target[: rows.train]
 
         tags = {"training_set": source["digest"], "algorithm": algorithm}
         with (
@@ -90,24 +90,29 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
             wall, cpu = time.perf_counter(), time.process_time()
             trained = train(
                 algorithm,
-                features[seen],
-                target[seen],
+                features[: rows.train],
+                target,
                 plan,
                 {name: _chosen(record) for name, record in made_of.items()},
+                rows.ties,
             )
             seconds = {
                 "wall": time.perf_counter() - wall,
                 "CPU": time.process_time() - cpu,
             }
             threshold = spec.decision.threshold
-            scores = with_intervals(target[seen], trained.out_of_fold, threshold, seed=plan.seed)
-            dummy = baseline(target[seen], threshold, plan.seed)
+            scored = trained.scored
+            truth, out_of_fold = target[scored], trained.out_of_fold[scored]
+            scores = with_intervals(truth, out_of_fold, threshold, seed=plan.seed)
+            dummy = baseline(truth, threshold, plan.seed)
             local = Path(scratch)
             (local / MODEL).write_bytes(convert(trained.estimator, features.shape[1]))
-            predictions = rows[["row_id", "side", "target"]].copy()
-            predictions["probability"] = trained.estimator.predict_proba(features)[:, 1]
-            predictions["out_of_fold"] = np.nan
-            predictions.loc[seen, "out_of_fold"] = trained.out_of_fold
+            predictions = pq.read_table(
+                made / ROWS, columns=["row_id", "side", "target"]
+            ).to_pandas()
+            predictions["probability"] = _answers(trained.estimator, features, rows.place)
+            tested = np.full(len(rows.place) - rows.train, np.nan)
+            predictions["out_of_fold"] = np.append(trained.out_of_fold, tested)[rows.place]
             predictions.to_parquet(local / PREDICTIONS, index=False)
             record: dict[str, Any] = {
                 "algorithm": algorithm,
@@ -115,6 +120,10 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
                 "parameters": trained.chosen.parameters,
                 "fold_parameters": trained.chosen.by_fold,
                 "members": {name: member["digest"] for name, member in made_of.items()},
+                # A search that the clock ended does not end at the same trial again.
+                "reproducible": not trained.cut
+                and all(member["reproducible"] for member in made_of.values()),
+                "scored_rows": int(scored.sum()),
                 "out_of_fold": {name: score.as_dict() for name, score in scores.items()},
                 "files": {name: file_digest(local / name) for name in (MODEL, PREDICTIONS)},
             }
@@ -134,15 +143,20 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
                 **{name: scores[name].value for name in ("roc_auc", "accuracy", "log_loss")},
                 "parameters": dg.MetadataValue.json(trained.chosen.parameters),
                 "trials": dg.MetadataValue.json(trained.trials),
+                "searches cut short by the budget": trained.cut,
+                "reproducible": record["reproducible"],
+                "rows scored out of fold": record["scored_rows"],
                 **{f"seconds ({clock})": value for clock, value in seconds.items()},
                 "MLflow run": dg.MetadataValue.url(url),
                 "training set": source["digest"],
                 "digest": digest,
             },
         )
-        finite = bool(np.isfinite(trained.out_of_fold).all())
-        said = f"{int(np.isfinite(trained.out_of_fold).sum())} of {seen.sum()} rows have a score"
-        yield asked.result(context, "trained", finite, digest, said)
+        finite = int(np.isfinite(out_of_fold).sum())
+        said = f"{finite} of {len(out_of_fold)} rows have a score"
+        if len(out_of_fold) < len(target):
+            said += f"; the oldest {len(target) - len(out_of_fold)} are fitted on only"
+        yield asked.result(context, "trained", finite == len(out_of_fold), digest, said)
         said = "; ".join(trained.complaints[:3]) or "every fit converged"
         yield asked.result(context, "converged", not trained.complaints, digest, said)
         auc, loss, prior = scores["roc_auc"], scores["log_loss"], dummy["log_loss"]
@@ -151,6 +165,14 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
         yield asked.result(context, "beats_dummy", bool(beats), digest, said)
 
     return dg.Definitions(assets=[candidate])
+
+
+def _answers(estimator: Any, features: Any, place: Any) -> Any:
+    """Probability of every row in the order of the file, some at a time: models make copies."""
+    import numpy as np
+
+    parts = [place[first : first + CHUNK_ROWS] for first in range(0, len(place), CHUNK_ROWS)]
+    return np.concatenate([estimator.predict_proba(features[part])[:, 1] for part in parts])
 
 
 def _member(store: Storage, spec: UseCase, name: Algorithm, digest: str) -> dict[str, Any]:

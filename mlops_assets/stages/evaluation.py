@@ -26,7 +26,7 @@ from mlops_assets.lib.onnx_model import predictor
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.statistics import Interval, with_intervals
 from mlops_assets.lib.storage import Storage
-from mlops_assets.lib.training_set import INPUTS, ROWS
+from mlops_assets.lib.training_set import INPUTS, read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import candidates, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
@@ -194,10 +194,10 @@ class _Scored:
 
     Attributes:
         names: Of the features.
-        target: Of the training rows.
-        features: Of the training rows, float32.
-        out_of_fold: Of the training rows, by candidate.
-        by_value: Values of the slice columns of the training rows, by column.
+        target: Of the training rows that a fold scored.
+        features: Of the same rows, float32.
+        out_of_fold: Of the same rows, by candidate.
+        by_value: Values of the slice columns of the same rows, by column.
         test_target: Of the test rows.
         test: Of the test rows, by the winner's ONNX model.
         model: The winner's.
@@ -224,24 +224,28 @@ def _score(
     import pandas as pd
 
     folder = training_set.files(store, spec, source)
-    rows, inputs = pd.read_parquet(folder / ROWS), pd.read_parquet(folder / INPUTS)
-    target = rows["target"].to_numpy(np.float64)
-    features = rows[source["features"]].to_numpy(np.float32)
-    seen = (rows["side"] == "train").to_numpy()
+    rows = read_rows(folder, source["features"], spec.split)
+    side = np.flatnonzero(rows.place < rows.train)
     out_of_fold = {}
     for name, entry in entries.items():
         path = candidates.files(store, spec, entry) / candidates.PREDICTIONS
-        out_of_fold[name] = pd.read_parquet(path)["out_of_fold"].to_numpy()[seen]
+        out_of_fold[name] = pd.read_parquet(path, columns=["out_of_fold"])[
+            "out_of_fold"
+        ].to_numpy()[side]
+    # In time the oldest rows are scored by no fold, the same ones for every candidate.
+    scored = ~np.isnan(out_of_fold[best])
+    features, target = rows.features[: rows.train], rows.target[: rows.train]
     model = predictor(candidates.files(store, spec, entries[best]) / candidates.MODEL)
-    values = {name: inputs.loc[seen, name].astype(object) for name in spec.gate.slices}
+    inputs = pd.read_parquet(folder / INPUTS, columns=spec.gate.slices or ["row_id"])
+    values = {name: inputs[name].iloc[side[scored]].astype(object) for name in spec.gate.slices}
     return _Scored(
         source["features"],
-        target[seen],
-        features[seen],
-        out_of_fold,
+        target[scored],
+        features[scored],
+        {name: scores[scored] for name, scores in out_of_fold.items()},
         {name: list(column.where(column.notna(), None)) for name, column in values.items()},
-        target[~seen],
-        model(features[~seen]),
+        rows.target[rows.train :],
+        model(rows.features[rows.train :]),
         model,
     )
 

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,26 @@ from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.feature_sql import portable
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
-from mlops_assets.lib.training_set import INPUTS, ROWS, Source, assemble
+from mlops_assets.lib.training_set import (
+    GROUP,
+    INPUTS,
+    ROWS,
+    TIME,
+    Source,
+    Summary,
+    assemble,
+    unit,
+)
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import features, validated
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common
 from mlops_assets.stages.evidence import Batch, look_at_batches
 
 STAGE = "training_set"
+TIES = {
+    GROUP: (GROUP, "BIGINT", "What is never on two sides of a fold: a hash."),
+    TIME: (TIME, "TIMESTAMP", "By which folds go forward."),
+}
 
 
 def checks(spec: UseCase) -> Checks:
@@ -28,7 +42,7 @@ def checks(spec: UseCase) -> Checks:
     return Checks(
         asset_key(spec, STAGE),
         (
-            Check("leakage", "No row has its like on the other side of the split.", blocking=True),
+            Check("leakage", _leakage_question(spec), blocking=True),
             Check(
                 "enough_rows",
                 f"At least {plan.minimum_rows} rows to train on, {plan.minimum_positives} of each "
@@ -64,7 +78,7 @@ def build(
         ],
         check_specs=asked.specs(),
         description="Rows of every batch whose checks passed, with a side (train or test) that "
-        "follows from a hash of the row and never changes.",
+        "follows from a hash and never changes, or from the time of the event.",
         **common(spec, STAGE, "duckdb", "parquet"),
     )
     def training_set(
@@ -96,7 +110,8 @@ def build(
                 "features": summary.features,
                 "features_sql": portable(last["sql"], last["location"], names),
                 "contract": {"version": spec.contract.version, "digest": spec.contract.digest},
-                "split": spec.split.model_dump(),
+                "split": spec.split.model_dump()
+                | {"cutoff": summary.cutoff and summary.cutoff.isoformat()},
                 "rows": {"train": summary.train, "test": summary.test},
             }
             record["digest"] = digest = digest_of(record)
@@ -114,6 +129,7 @@ def build(
                         ("batch", "VARCHAR", "Partition key."),
                         ("side", "VARCHAR", "train or test."),
                         ("target", "TINYINT", "1 for the positive class."),
+                        *(TIES[name] for name in summary.tied),
                         *(
                             (name, "FLOAT", model.columns.get(name, ""))
                             for name in summary.features
@@ -125,6 +141,8 @@ def build(
                 "test rows": summary.test,
                 "positive rate": positive_rate,
                 "repeated rows left out": summary.repeated,
+                "rows replaced by a later one of the same key": summary.replaced,
+                **_of_time(summary),
                 "batches": dg.MetadataValue.md(
                     "\n".join(f"- `{batch.receipt.key}`" for batch in accepted)
                 ),
@@ -132,8 +150,12 @@ def build(
                 "digest": digest,
             },
         )
-        said = f"{summary.straddling} distinct inputs stand on both sides"
-        yield asked.result(context, "leakage", summary.straddling == 0, digest, said)
+        leaking = leaks(spec, summary)
+        said = "; ".join(leaking) or (
+            f"no entity is on both sides; {summary.equal_inputs} test rows have the inputs of a "
+            "training row"
+        )
+        yield asked.result(context, "leakage", not leaking, digest, said)
         plan = spec.training
         rarer = min(summary.train_positives, summary.train - summary.train_positives)
         tested = 0 < summary.test_positives < summary.test
@@ -142,9 +164,53 @@ def build(
             f"{summary.train} rows to train on, {rarer} of the rarer class; {summary.test} to test "
             f"on, {summary.test_positives} of them positive"
         )
+        if summary.of_test_entities and not enough:
+            said += (
+                f"; {summary.of_test_entities} rows were left out of training since their entity "
+                "is on the test side, too (split.entity: shared keeps them)"
+            )
         yield asked.result(context, "enough_rows", enough, digest, said)
 
     return dg.Definitions(assets=[training_set])
+
+
+def leaks(spec: UseCase, summary: Summary) -> list[str]:
+    """What the training side may know of the test side, or of the future, in words."""
+    split, found = spec.split, []
+    by_inputs = unit(spec.contract, split) == [column.name for column in spec.contract.inputs]
+    limit = 0.0 if split.kind == "hash" and by_inputs else split.equal_inputs
+    if summary.equal_inputs > limit * summary.test:
+        found.append(
+            f"{summary.straddling} distinct inputs stand on both sides, in {summary.equal_inputs} "
+            f"of {summary.test} test rows; the limit is {limit:.0%}"
+        )
+    if summary.straddling_entities and not (split.kind == "time" and split.entity == "shared"):
+        found.append(f"{summary.straddling_entities} entities stand on both sides")
+    if summary.late:
+        found.append(
+            f"{summary.late} rows have an event time more than a day after their batch landed"
+        )
+    if summary.cutoff and summary.latest_train and summary.latest_train >= summary.cutoff:
+        found.append(f"training rows go on to {summary.latest_train}, past {summary.cutoff}")
+    return found
+
+
+def _leakage_question(spec: UseCase) -> str:
+    held = (
+        "No entity stands on both sides of the split, and test rows with the inputs of a training"
+    )
+    return f"{held} row are few (none where the inputs decide the side); no event is in the future."
+
+
+def _of_time(summary: Summary) -> dict[str, Any]:
+    """What a split by time adds to the metadata."""
+    if summary.cutoff is None:
+        return {}
+    return {
+        "first moment of the test side": summary.cutoff.isoformat(),
+        "rows left out in the gap": summary.in_gap,
+        "rows left out of entities on the test side": summary.of_test_entities,
+    }
 
 
 def _source(store: Storage, batch: Batch) -> Source:
@@ -154,6 +220,7 @@ def _source(store: Storage, batch: Batch) -> Source:
         batch.receipt.key,
         store.verified(made["file"], made["digest"]),
         store.verified(rows["file"], rows["digest"]),
+        datetime.fromisoformat(batch.receipt.landed_at).astimezone(UTC).replace(tzinfo=None),
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mlops_assets.lib.bundle import Parts
 from mlops_assets.lib.contract import Column, Contract, Target
 from mlops_assets.lib.feature_sql import portable
+from mlops_assets.lib.folds import FREE, Ties
 from mlops_assets.lib.onnx_model import convert
 from mlops_assets.lib.reading import read_table
 from mlops_assets.lib.spec import Split as Holdout
@@ -106,16 +107,19 @@ def signal(rows: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.fl
 
 
 def train_every(
-    features: NDArray[np.float32], target: NDArray[np.float64], plan: Training = EVERY
+    features: NDArray[np.float32],
+    target: NDArray[np.float64],
+    plan: Training = EVERY,
+    ties: Ties = FREE,
 ) -> dict[Algorithm, Model]:
     """Every candidate of a plan; the stacked ensemble is made of the others."""
     made: dict[Algorithm, Model] = {}
     chosen: dict[Algorithm, Chosen] = {}
     for name in plan.members:
-        made[name] = train(name, features, target, plan)
+        made[name] = train(name, features, target, plan, ties=ties)
         chosen[name] = made[name].chosen
     if STACK in plan.candidates:
-        made[STACK] = train(STACK, features, target, plan, chosen)
+        made[STACK] = train(STACK, features, target, plan, chosen, ties)
     return made
 
 

@@ -25,7 +25,7 @@ SMALL: dict[Algorithm, dict[str, Any]] = {
 
 
 def given(target: Floats, **changes: Any) -> Setting:
-    return Setting(**{"seed": 7, "positive_rate": float(target.mean()), "folds": 2, **changes})
+    return Setting(**{"seed": 7, "positive_rate": float(target.mean()), **changes})
 
 
 def noise(rows: int, seed: int = 0) -> Rows:
@@ -140,12 +140,12 @@ def test_balanced_classes_weigh_the_rarer_one_up(algorithm: Algorithm) -> None:
 @pytest.mark.parametrize("algorithm", BASE)
 def test_parameter_that_does_not_exist_is_refused(algorithm: Algorithm) -> None:
     with pytest.raises(TypeError, match="n_estimator"):
-        build(algorithm, {"n_estimator": 3}, Setting(7, 0.5, 2))
+        build(algorithm, {"n_estimator": 3}, Setting(7, 0.5))
 
 
 def test_stack_refuses_a_members_unknown_parameter() -> None:
     with pytest.raises(TypeError, match="xgboost has no parameter depth"):
-        build(STACK, {"random_forest": {}, "xgboost": {"depth": 3}}, Setting(7, 0.5, 2))
+        build(STACK, {"random_forest": {}, "xgboost": {"depth": 3}}, Setting(7, 0.5))
 
 
 def test_stack_is_built_of_its_members_parameters() -> None:
@@ -153,7 +153,7 @@ def test_stack_is_built_of_its_members_parameters() -> None:
         "xgboost": {"n_estimators": 3},
         "random_forest": {"n_estimators": 4, "max_depth": 2},
     }
-    stack: Any = build(STACK, members, Setting(seed=9, positive_rate=0.5, folds=4, threads=2))
+    stack: Any = build(STACK, members, Setting(seed=9, positive_rate=0.5, threads=2))
     assert [name for name, _ in stack.estimators] == ["random_forest", "xgboost"]
     (_, forest), (_, boosted) = stack.estimators
     own = forest[-1].get_params()
@@ -161,11 +161,10 @@ def test_stack_is_built_of_its_members_parameters() -> None:
     assert boosted.get_params()["n_estimators"] == 3
     for parameters in (own, boosted.get_params()):
         assert (parameters["random_state"], parameters["n_jobs"]) == (9, 2)
-    assert stack.cv.get_n_splits() == 4
 
 
 @pytest.mark.parametrize("algorithm", BASE)
 def test_seed_of_the_setting_is_the_models(algorithm: Algorithm) -> None:
-    model: Any = build(algorithm, {}, Setting(seed=23, positive_rate=0.5, folds=2))
+    model: Any = build(algorithm, {}, Setting(seed=23, positive_rate=0.5))
     last = model[-1] if hasattr(model, "steps") else model
     assert last.get_params()["random_state"] == 23

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlops_assets.lib.algorithms import ROUNDS, fit_and_stop
-from mlops_assets.lib.search import calibrated_log_loss, folds, search, setting
+from mlops_assets.lib.folds import folds
+from mlops_assets.lib.search import calibrated_log_loss, sampled, search, setting
 from mlops_assets.lib.training_plan import Algorithm, BaseAlgorithm, Training
 from tests.lib.helpers import EVERY, signal
 
@@ -134,18 +135,36 @@ def test_fit_that_does_not_converge_is_a_trial_like_any_other() -> None:
     assert np.isfinite([trial["log_loss"] for trial in trials]).all()
 
 
-@pytest.mark.parametrize("count", [2, 5])
-def test_folds_hold_out_each_row_once_and_both_classes(count: int) -> None:
-    target = np.repeat([0.0, 1.0], [40, 10])
-    found = folds(target, count, 3)
-    assert len(found) == count
-    assert sorted(row for _, unseen in found for row in unseen) == list(range(50))
-    for seen, unseen in found:
-        assert not set(seen) & set(unseen)
-        assert target[unseen].sum() == 10 / count
-    again, other = folds(target, count, 3), folds(target, count, 4)
-    assert [list(u) for _, u in found] == [list(u) for _, u in again]
-    assert [list(u) for _, u in found] != [list(u) for _, u in other]
+def test_search_within_a_budget_ends_early_and_has_always_a_trial() -> None:
+    plan = planned("logistic_regression", trials=500)
+    hurried = plan.model_copy(update={"budget_seconds": 1e-6})
+    found, trials = search("logistic_regression", *signal(120), hurried, 0)
+    assert len(trials) == 1
+    assert found["C"] == trials[0]["C"]
+
+
+def test_budget_is_shared_by_the_searches_of_a_candidate() -> None:
+    assert EVERY.search_seconds is None
+    plan = EVERY.model_copy(update={"budget_seconds": 60.0})
+    assert plan.search_seconds == 60 / (plan.outer_folds + 1)
+
+
+def test_draw_of_rows_keeps_the_classes_and_enough_of_the_rarer() -> None:
+    plan = Training(search_rows=1000, minimum_positives=20)
+    target = np.zeros(50_000)
+    target[:5000] = 1
+    rows = np.flatnonzero(np.arange(50_000) % 2)
+    drawn = sampled(rows, target, plan, 3)
+    assert (len(drawn), target[drawn].sum()) == (1000, 100)
+    assert set(drawn) <= set(rows)
+    assert (np.diff(drawn) > 0).all()
+    np.testing.assert_array_equal(drawn, sampled(rows, target, plan, 3))
+    assert not np.array_equal(drawn, sampled(rows, target, plan, 4))
+    rare = np.zeros(50_000)
+    rare[:50] = 1
+    assert rare[sampled(rows, rare, plan, 0)].sum() == 20
+    few = rows[:1000]
+    assert sampled(few, target, plan, 0) is few
 
 
 def sigmoid(odds: Floats) -> Floats:

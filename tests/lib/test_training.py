@@ -9,7 +9,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
-from mlops_assets.lib.search import folds
+from mlops_assets.lib.folds import Ties, folds
+from mlops_assets.lib.onnx_model import convert, predict
+from mlops_assets.lib.statistics import with_intervals
 from mlops_assets.lib.training import Chosen, Trained, train
 from mlops_assets.lib.training_plan import SEARCH, STACK, Algorithm, BaseAlgorithm, Training
 from tests.lib.helpers import EVERY, signal, train_every
@@ -252,3 +254,106 @@ def test_feature_that_is_never_recorded_is_no_obstacle(algorithm: Algorithm) -> 
         plan = alone(algorithm, search={}, fixed=FEW[algorithm])
     trained = train(algorithm, features, target, plan, members)
     assert roc_auc_score(target, trained.out_of_fold) > 0.65
+
+
+SEVERAL: dict[Algorithm, dict[str, Any]] = {
+    name: {"search": {}, "fixed": FEW[name]} for name in ("logistic_regression", "random_forest")
+}
+IN_TIME = Training.model_validate(
+    {"outer_folds": 3, "inner_folds": 2, "candidates": {**SEVERAL, STACK: {}}}
+)
+
+
+def test_in_time_no_row_is_scored_by_a_model_of_later_rows() -> None:
+    features, target = signal(400)
+    time = np.random.default_rng(3).permutation(400)
+    ties = Ties(time=time)
+    before = train_every(features, target, IN_TIME, ties)
+    newer = time >= 300
+    features[newer], target[newer] = features[newer][::-1], 1 - target[newer]
+    for algorithm, after in train_every(features, target, IN_TIME, ties).items():
+        old = before[algorithm]
+        np.testing.assert_array_equal(old.scored, time >= 100)
+        np.testing.assert_array_equal(np.isfinite(old.out_of_fold), old.scored)
+        np.testing.assert_array_equal(after.out_of_fold[~newer], old.out_of_fold[~newer])
+        assert not np.array_equal(after.out_of_fold[newer], old.out_of_fold[newer])
+        middle = old.scored & ~newer
+        assert roc_auc_score(target[middle], old.out_of_fold[middle]) > 0.65
+
+
+@pytest.mark.parametrize("algorithm", [*FEW, STACK])
+def test_model_that_was_fitted_in_time_converts_and_is_made_of_all_rows(
+    algorithm: Algorithm,
+) -> None:
+    features, target = signal(300)
+    ties = Ties(time=np.arange(300))
+    plan, members = IN_TIME, MEMBERS
+    if algorithm != STACK:
+        plan = Training.model_validate(
+            {
+                "outer_folds": 3,
+                "inner_folds": 2,
+                "candidates": {algorithm: {"search": {}, "fixed": FEW[algorithm]}},
+            }
+        )
+    trained = train(algorithm, features, target, plan, members, ties)
+    probability = trained.estimator.predict_proba(features)[:, 1]
+    np.testing.assert_allclose(
+        predict(convert(trained.estimator, 4), features), probability, atol=1e-5
+    )
+    # The oldest rows are part of the final fit, whatever calibrates it.
+    changed = target.copy()
+    changed[:20] = 1 - changed[:20]
+    other = train(algorithm, features, changed, plan, members, ties)
+    assert not np.array_equal(other.estimator.predict_proba(features)[:, 1], probability)
+
+
+def test_newest_rows_of_one_class_cannot_calibrate() -> None:
+    features, target = signal(400)
+    target[340:] = 0
+    with pytest.raises(ValueError, match=r"the newest \d+ rows have 0 of the rarer class"):
+        train("random_forest", features, target, IN_TIME, ties=Ties(time=np.arange(400)))
+
+
+def test_group_is_scored_by_models_that_never_saw_it() -> None:
+    """Rows of a group are alike but for the outcome, which is drawn by lot for the group."""
+    random = np.random.default_rng(0)
+    group = np.repeat(np.arange(40), 6)
+    features = random.normal(size=(40, 4)).astype(np.float32)[group]
+    target = random.permutation(np.repeat([0.0, 1.0], 20))[group]
+    plan = alone("random_forest", search={}, fixed={"n_estimators": 20})
+    blind = train("random_forest", features, target, plan)
+    kept = train("random_forest", features, target, plan, ties=Ties(group=group))
+    assert roc_auc_score(target, blind.out_of_fold) > 0.95
+    assert roc_auc_score(target, kept.out_of_fold) < 0.75
+
+
+@pytest.mark.parametrize("algorithm", BASE)
+def test_one_row_in_a_hundred_is_enough_to_learn_from(algorithm: Algorithm) -> None:
+    random = np.random.default_rng(2)
+    features = random.normal(size=(3000, 4)).astype(np.float32)
+    target = np.zeros(3000)
+    target[np.argsort(features[:, 0] + random.normal(size=3000))[-30:]] = 1
+    space = {"class_weight": {"choices": [None, "balanced"]}}
+    trained = train(
+        algorithm, features, target, alone(algorithm, search=space, fixed=FEW[algorithm])
+    )
+    scores = with_intervals(target, trained.out_of_fold, 1 / 51, seed=1)
+    assert trained.out_of_fold.mean() == pytest.approx(0.01, abs=0.005)
+    assert scores["roc_auc"].low > 0.75
+    # At the threshold of a miss that costs fifty times a false alarm, most are found.
+    assert scores["recall"].value > 0.5
+    assert np.isfinite([score.high for score in scores.values()]).all()
+
+
+def test_searches_that_the_budget_cut_short_are_counted() -> None:
+    plan = alone("logistic_regression").model_copy(update={"budget_seconds": 1e-6, "trials": 50})
+    hurried = train("logistic_regression", *signal(ROWS), plan)
+    assert hurried.cut == plan.outer_folds + 1
+    assert len(hurried.trials) == 1
+
+
+def test_target_of_one_class_is_refused() -> None:
+    features, _ = signal(ROWS)
+    with pytest.raises(ValueError, match="0 rows of the rarer class cannot be shared out"):
+        train("random_forest", features, np.zeros(ROWS), alone("random_forest"))

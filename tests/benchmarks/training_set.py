@@ -1,0 +1,106 @@
+"""Assembling and reading a training set of many rows: seconds and peak memory of each.
+
+``python -m tests.benchmarks.training_set [rows ...]``: 25 inputs and 25 float features, two batches
+that share one row in a hundred, an entity of about ten rows, split by hash. Each step is a process
+of its own, so that its peak memory is its own. Target: at most 2 GiB to assemble, and linear.
+"""
+
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.spec import Split
+from mlops_assets.lib.training_set import Source, assemble, read_rows
+
+WIDTH = 25
+NAMES = [f"x{number}" for number in range(WIDTH)]
+BATCHES = ("one", "two")
+AGREED = Contract.model_validate(
+    {
+        "version": 1,
+        "target": {"column": "outcome"},
+        "entity": "customer",
+        "columns": [
+            {"name": "customer", "type": "integer", "description": "Who."},
+            *({"name": name, "type": "number", "description": "A value."} for name in NAMES),
+        ],
+    }
+)
+
+
+def sources(folder: Path) -> list[Source]:
+    """The files of both batches."""
+    return [Source(k, folder / f"{k}-features.parquet", folder / f"{k}.parquet") for k in BATCHES]
+
+
+def generate(folder: Path, rows: int) -> None:
+    """Write two batches of half the rows each."""
+    half = rows // 2
+    with duckdb.connect(config={"memory_limit": "1GB"}) as database:
+        database.execute("set enable_progress_bar = false")
+        for number, source in enumerate(sources(folder)):
+            first = number * (half - half // 100)
+            drawn = [f"(hash(i, {c}) % 100000) / 1000.0 as {n}" for c, n in enumerate(NAMES)]
+            values = ", ".join(drawn)
+            database.execute(
+                f"""
+                copy (
+                    select '{source.key}-' || (i - {first} + 1) as row_id, i // 10 as customer,
+                           {values}, (hash(i) % 100 < 5)::bigint as outcome
+                    from range({first}, {first + half}) t(i)
+                ) to '{source.validated}' (format parquet, compression zstd)
+                """
+            )
+            floats = ", ".join(f"{name}::float as {name}" for name in NAMES)
+            database.execute(
+                f"copy (select row_id, {floats} from '{source.validated}') "
+                f"to '{source.features}' (format parquet, compression zstd)"
+            )
+
+
+def assembled(folder: Path) -> str:
+    """Assemble; say what was found."""
+    found = assemble(sources(folder), AGREED, Split(), folder)
+    return f"{found.train} rows to train on, {found.test} to test on, {found.repeated} repeated"
+
+
+def read(folder: Path) -> str:
+    """Read what was assembled; say how much it is."""
+    found = read_rows(folder, NAMES, Split())
+    return f"{found.features.nbytes / 2**20:.0f} MiB of features"
+
+
+def measured(step: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
+    """What a step gave, its seconds, and the peak memory of this process in MiB."""
+    start = time.perf_counter()
+    found = step(*arguments)
+    seconds = time.perf_counter() - start
+    return found, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Print a line a step, for each number of rows."""
+    for rows in map(int, sys.argv[1:] or ["1000000"]):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            generate(folder, rows)
+            for step in (assembled, read):
+                spawn = multiprocessing.get_context("spawn")
+                with ProcessPoolExecutor(1, mp_context=spawn) as process:
+                    found, seconds, peak = process.submit(measured, step, folder).result()
+                print(
+                    f"{rows:>9} rows {step.__name__:<9} {seconds:6.1f} s {peak:6.0f} MiB: {found}"
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What the check of leakage makes of the counts of a training set."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.training_set import Summary
+from mlops_assets.stages.training_set import leaks
+from tests.platform import quick_spec
+
+COUNTS = (
+    {"train": 800, "test": 200, "train_positives": 80, "test_positives": 20}
+    | dict.fromkeys(("repeated", "replaced", "straddling", "equal_inputs"), 0)
+    | dict.fromkeys(("straddling_entities", "late", "in_gap", "of_test_entities"), 0)
+)
+CLEAN = Summary(**COUNTS, cutoff=None, latest_train=None, tied=[], features=["a"])  # type: ignore[arg-type]
+
+
+def spec(split: dict[str, Any], **contract: Any) -> UseCase:
+    """Heart disease of patients who come again and again."""
+    made = quick_spec().model_dump(mode="json", exclude_unset=True)
+    made["contract"]["columns"] += [
+        {"name": "patient", "type": "integer", "description": "Who."},
+        {"name": "seen", "type": "timestamp", "description": "When."},
+    ]
+    made["contract"] |= {"event_time": "seen", **contract}
+    made["training"] |= {"minimum_positives": 60}
+    return UseCase.model_validate(made | {"split": split})
+
+
+@pytest.mark.parametrize(
+    ("split", "contract", "changes", "said"),
+    [
+        ({}, {"entity": "patient"}, {}, None),
+        ({}, {}, {"straddling": 1, "equal_inputs": 1}, "1 distinct inputs stand on both sides"),
+        ({}, {"entity": "patient"}, {"straddling": 4, "equal_inputs": 10}, None),
+        ({}, {"key": ["patient"]}, {"straddling": 4, "equal_inputs": 11}, "in 11 of 200 test rows"),
+        ({"equal_inputs": 0.1}, {"entity": "patient"}, {"equal_inputs": 11}, None),
+        ({}, {"entity": "patient"}, {"straddling_entities": 2}, "2 entities stand on both sides"),
+        ({"kind": "time"}, {"entity": "patient"}, {"straddling_entities": 2}, "2 entities"),
+        (
+            {"kind": "time", "entity": "shared"},
+            {"entity": "patient"},
+            {"straddling_entities": 2},
+            None,
+        ),
+        ({}, {}, {"late": 3}, "3 rows have an event time more than a day after"),
+        (
+            {"kind": "time"},
+            {},
+            {"cutoff": datetime(2025, 1, 2), "latest_train": datetime(2025, 1, 2)},
+            "training rows go on to 2025-01-02",
+        ),
+    ],
+)
+def test_leak_is_said_in_words(
+    split: dict[str, Any], contract: dict[str, Any], changes: dict[str, Any], said: str | None
+) -> None:
+    found = leaks(spec(split, **contract), replace(CLEAN, **changes))
+    assert bool(found) == (said is not None)
+    assert said is None or said in found[0]
