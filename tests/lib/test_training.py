@@ -310,7 +310,7 @@ def test_model_that_was_fitted_in_time_converts_and_is_made_of_all_rows(
 
 def test_newest_rows_of_one_class_cannot_calibrate() -> None:
     features, target = signal(400)
-    target[340:] = 0
+    target[266:] = 0
     with pytest.raises(ValueError, match=r"the newest \d+ rows have 0 of the rarer class"):
         train("random_forest", features, target, IN_TIME, ties=Ties(time=np.arange(400)))
 
