@@ -1,6 +1,7 @@
 """The ``mlops`` command, as a person calls it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ def test_land_hands_over_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["land", "nothing", "x.csv"], "no use case 'nothing'; there are: heart_disease"),
+        (["land", "nothing", "x.csv"], "no use case 'nothing'; there are: churn, heart"),
         (["land", HEART, "/does/not/exist.csv"], "there is no file /does/not/exist.csv"),
         (["status", "nothing"], "no use case 'nothing'"),
         (["prune", "nothing"], "no use case 'nothing'"),
@@ -43,6 +44,24 @@ def test_a_wrong_call_says_what_is_wrong(tmp_path: Path, arguments: list[str], s
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_generated_data_land(tmp_path: Path) -> None:
+    file = tmp_path / "churn.csv"
+    options = ["--rows", "400", "--seed", "2", "--bad-rows", "0.1", "--label-delay", "14"]
+    made = mlops(tmp_path, "generate", "churn", *options, "--out", str(file))
+    assert made.returncode == 0, made.stderr
+    rows = len(file.read_text().splitlines()) - 1
+    assert f"{rows} rows, of which" in made.stdout
+    assert f"{400 - rows} more wait for their outcome" in made.stdout
+    best = re.search(r"best reachable ROC AUC: (0\.\d{4})", made.stdout)
+    assert best is not None
+    assert 0.7 < float(best[1]) < 0.95
+    land = made.stdout.splitlines()[-1].removeprefix("next: mlops ").split()
+    assert "landed as batch churn-" in mlops(tmp_path, *land).stdout
+    wrong = mlops(tmp_path, "generate", "churn", "--drift", "2", "--out", str(file))
+    assert wrong.returncode == 1
+    assert wrong.stderr == "mlops: drift: Input should be less than or equal to 1\n"
 
 
 def test_status_of_an_empty_folder_has_every_key(tmp_path: Path) -> None:
@@ -71,7 +90,7 @@ def test_status_and_ledger_of_a_trained_platform(trained: Platform) -> None:
     assert "approved version 1" in shown.stdout
     verified = mlops(trained.home, "ledger", "verify", HEART)
     assert "1 entries, the chain holds" in verified.stdout
-    assert mlops(trained.home, "status").stdout.startswith(HEART)
+    assert f"\n\n{HEART}\n" in mlops(trained.home, "status").stdout
 
 
 def test_clean_removes_only_a_folder_of_its_own(tmp_path: Path) -> None:

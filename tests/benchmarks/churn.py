@@ -16,7 +16,6 @@ import pandas as pd
 
 from mlops_assets.lib.dbt_project import PROJECT_DIR, input_relation, model_name
 from mlops_assets.lib.onnx_model import convert, predict
-from mlops_assets.lib.reading import read_csv
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.specs import load_spec
 from mlops_assets.lib.statistics import with_intervals
@@ -26,7 +25,7 @@ from mlops_assets.lib.synthetic.reachable import best_auc
 from mlops_assets.lib.training import Chosen, train
 from mlops_assets.lib.training_plan import STACK, Algorithm
 from mlops_assets.lib.training_set import ROWS, Source, Summary, assemble
-from mlops_assets.lib.validation import validate
+from tests.lib.helpers import validated
 
 OPTIONS = ChurnOptions(rows=10_000, seed=1)
 SIZES = (10_000, 1_000_000, 10_000_000)
@@ -49,24 +48,16 @@ print(
 def training_set(spec: UseCase, folder: Path) -> tuple[pd.DataFrame, Summary]:
     """Customers as the training set has them, with their true probability of leaving."""
     write(OPTIONS, folder / "churn.csv")
-    dialect, _ = read_csv(folder / "churn.csv", folder / "raw.parquet")
+    batch = validated(spec.contract, (folder / "churn.csv").read_text(encoding="utf-8"), folder)
+    assert batch.found.valid == OPTIONS.rows
     valid, features = folder / "valid.parquet", folder / "features.parquet"
-    found = validate(
-        spec.contract,
-        folder / "raw.parquet",
-        valid,
-        folder / "quarantine.parquet",
-        batch="b",
-        delimiter=dialect.delimiter,
-    )
-    assert found.valid == OPTIONS.rows
     name = model_name(spec.name)
     sql = (PROJECT_DIR / "models" / spec.name / f"{name}.sql").read_text(encoding="utf-8")
     sql = sql.replace(f"{{{{ source('{spec.name}', 'validated') }}}}", input_relation(valid))
     with duckdb.connect() as database:
         database.execute(f"copy ({sql}) to '{features}' (format parquet)")
     summary = assemble([Source("b", features, valid)], spec.contract, spec.split, folder)
-    customers = pd.read_parquet(valid)[["row_id", "customer_id"]]
+    customers = batch.valid.select("row_id", "customer_id").to_pandas()
     truth = pd.concat(
         block.frame.select("customer_id").to_pandas().assign(truth=block.probability)
         for block in blocks(OPTIONS)
