@@ -60,7 +60,7 @@ coverage: setup-dev  ## Pass every test, and say which lines none has run (takes
 	$(BIN)/python -m pytest --cov=mlops_assets --cov=serving --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
 
 bench: setup-dev  ## Measure what docs/figures.md shows
-	@for name in loading cleveland churn; do $(BIN)/python -m tests.benchmarks.$$name 2>/dev/null || exit 1; done
+	@for name in loading cleveland churn new_use_case; do $(BIN)/python -m tests.benchmarks.$$name 2>/dev/null || exit 1; done
 
 faults: setup-dev  ## Kill everything at named points and at random times (about 40 minutes)
 	$(BIN)/python -m tests.recovery

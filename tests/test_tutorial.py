@@ -10,7 +10,7 @@ import pytest
 
 from tests.project_copy import ROOT, ProjectCopy
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 ACTIVATE = ". .venv/bin/activate\n"
@@ -38,7 +38,7 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
             start_new_session=True,
         )
         try:
-            code = process.wait(540)
+            code = process.wait(840)
         finally:
             # Whatever the script has left, and only that: it has a process group of its own.
             if _is_alive(process.pid):

@@ -14,7 +14,7 @@ from mlops_assets.authoring.leaks import LEAK, SUSPICIOUS, auc_alone, is_enough
 from mlops_assets.authoring.names import in_words, to_name
 from mlops_assets.authoring.personal import personal
 from mlops_assets.lib.contract import Column, Contract, Target, normalise_header
-from mlops_assets.lib.reading import MALFORMED, ROW, read_csv
+from mlops_assets.lib.reading import MALFORMED, ROW, read_table
 from mlops_assets.lib.training_plan import Algorithm
 
 if TYPE_CHECKING:
@@ -166,18 +166,18 @@ def _read(sample: Path) -> tuple[pl.DataFrame, bool, list[str]]:
     import polars as pl
 
     with tempfile.TemporaryDirectory() as folder:
-        dialect, count = read_csv(sample, Path(folder) / "sample.parquet")
+        table = read_table(sample, Path(folder) / "sample.parquet")
         rows = pl.read_parquet(Path(folder) / "sample.parquet", n_rows=MOST_ROWS)
     remarks = []
-    if count > MOST_ROWS:
-        remarks.append(f"only the first {MOST_ROWS:,} of {count:,} rows were looked at")
+    if table.rows > MOST_ROWS:
+        remarks.append(f"only the first {MOST_ROWS:,} of {table.rows:,} rows were looked at")
     malformed = rows[MALFORMED].is_not_null().sum()
     if malformed:
         remarks.append(f"{malformed:,} lines do not fit the header, and would go to quarantine")
     rows = rows.filter(pl.col(MALFORMED).is_null()).drop(MALFORMED)
     if rows.is_empty():
         raise DraftError(f"{sample.name} has a header and no rows")
-    return rows, dialect.delimiter != ",", remarks
+    return rows, table.delimiter != ",", remarks
 
 
 def _header(option: str, header: str, columns: list[str]) -> str:

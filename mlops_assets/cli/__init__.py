@@ -5,8 +5,20 @@ import sys
 from collections.abc import Sequence
 
 from mlops_assets.cli import authoring, data, models, platform, synthetic
+from mlops_assets.lib.dbt_project import FeatureModelError
 from mlops_assets.lib.ledger import LedgerError
+from mlops_assets.lib.reading import UnreadableError
 from mlops_assets.lib.specs import UnknownUseCaseError
+
+# What a person can do something about: the message says it all.
+REASONS = (
+    FeatureModelError,
+    LedgerError,
+    OSError,
+    UnknownUseCaseError,
+    UnreadableError,
+    ValueError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except (UnknownUseCaseError, LedgerError, OSError, ValueError) as error:
+    except REASONS as error:
         print(f"mlops: {error}", file=sys.stderr)
         return 1
 

@@ -107,14 +107,14 @@ def _told(drafted: "Draft") -> list[str]:
 
 def _judged(drafted: "Draft", sample: Path) -> str:
     """Whether the sample keeps the contract that was drafted from it."""
-    from mlops_assets.lib.reading import read_csv
+    from mlops_assets.lib.reading import read_table
     from mlops_assets.lib.validation import validate
 
     with tempfile.TemporaryDirectory() as folder:
         raw, valid, bad = (Path(folder) / f"{n}.parquet" for n in ("raw", "valid", "quarantine"))
-        dialect, _ = read_csv(sample, raw)
+        table = read_table(sample, raw)
         found = validate(
-            drafted.contract, raw, valid, bad, batch="sample", delimiter=dialect.delimiter
+            drafted.contract, raw, valid, bad, batch="sample", delimiter=table.delimiter
         )
     examples = "".join(f"\n  {example}" for example in found.examples.values())
     return (

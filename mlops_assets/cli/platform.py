@@ -10,7 +10,7 @@ from pathlib import Path
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
 from mlops_assets.lib.ledger import Ledger
-from mlops_assets.lib.specs import load_spec, load_specs
+from mlops_assets.lib.specs import load_documents, load_spec, load_specs
 from mlops_assets.lib.storage import Storage
 
 
@@ -109,8 +109,10 @@ def _dev(_: argparse.Namespace) -> int:
 
 def _prepare(_: argparse.Namespace) -> int:
     from mlops_assets.lib.dbt_project import feature_model, prepare
+    from mlops_assets.lib.feature_check import check_features
 
-    for spec in load_specs().values():
+    for document, spec in load_documents().values():
+        check_features(document, spec)
         feature_model(prepare(spec.name, spec.contract), spec.name)
     return 0
 

@@ -16,7 +16,7 @@ from mlops_assets.authoring.names import to_name
 from mlops_assets.authoring.quoting import as_sql, as_yaml
 from mlops_assets.authoring.spec_text import spec_text
 from mlops_assets.lib.feature_check import source_call
-from mlops_assets.lib.reading import read_csv
+from mlops_assets.lib.reading import read_table
 from mlops_assets.lib.spec_file import documents
 from mlops_assets.lib.validation import validate
 from serving.contract import read_contract
@@ -88,7 +88,7 @@ def test_a_column_of_chance_is_no_leak(tmp_path: Path) -> None:
 def test_the_sample_keeps_the_contract_drafted_from_it(
     drafted: Draft, sample: Path, tmp_path: Path
 ) -> None:
-    read_csv(sample, tmp_path / "raw.parquet")
+    read_table(sample, tmp_path / "raw.parquet")
     found = validate(
         drafted.contract,
         tmp_path / "raw.parquet",

@@ -79,6 +79,7 @@ def test_the_contract_suite_covers_it_with_no_new_test(
     [
         (["Bad-Name", "--from", "x.csv", "--target", "y"], "'Bad-Name' is no name of a use case"),
         (["x", "--from", "x.csv", "--target", "y"], "there is no file x.csv"),
+        (["x", "--from", "docs/images/lineage.png", "--target", "y"], "is a binary file, not text"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(

@@ -389,3 +389,13 @@ def test_every_row_is_valid_or_quarantined(
         assert row["outcome"] in (0, 1)
     assert 0 <= split.found.quality <= 100
     assert split.found.duplicates == sum("repeats" in reason for reason in split.reasons)
+
+
+def test_a_column_is_read_by_its_header(tmp_path: Path) -> None:
+    agreed = contract(column("total_charges", header="Total  Charges"), column("age", "integer"))
+    text = as_csv([["age", "Total Charges", "outcome"], [30, 1.5, 1], [31, "x", 0]])
+    batch = validated(agreed, text, tmp_path)
+    assert batch.valid["total_charges"].to_list() == [1.5]
+    assert batch.reasons == ["total_charges: 'x' is not a number"]
+    assert missing_columns(agreed, ["age", "total_charges"]) == ["Total Charges", "outcome"]
+    assert "header" not in agreed.request_schema("u")["columns"][0]
