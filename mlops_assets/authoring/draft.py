@@ -371,7 +371,8 @@ class _Sorted:
         if kind in ("integer", "number") and limits and seen.numbers is not None:
             low, high = bounds(seen.numbers.drop_nulls(), whole=kind == "integer")
             values |= {"minimum": low, "maximum": high}
-            spread = f"{seen.numbers.min():g} to {seen.numbers.max():g}"
+            least, most = float(seen.numbers.min()), float(seen.numbers.max())  # type: ignore[arg-type]
+            spread = f"{least:g} to {most:g}"
             median = seen.numbers.drop_nulls().quantile(0.5, "nearest")
             assert median is not None
             values["example"] = int(median) if kind == "integer" else float(median)

@@ -156,7 +156,7 @@ def test_entity_and_time_are_taken_as_given(sample: Path) -> None:
     ],
 )
 def test_a_sample_to_draft_nothing_from_is_refused(
-    tmp_path: Path, rows: list[list[Any]], options: dict[str, str], message: str
+    tmp_path: Path, rows: list[list[Any]], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DraftError) as caught:
         draft("x", _csv(tmp_path, rows), "y", **options)

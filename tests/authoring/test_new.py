@@ -1,5 +1,6 @@
 """``mlops new`` and ``dg scaffold defs`` in a copy of the repository."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,9 +70,9 @@ def test_the_contract_suite_covers_it_with_no_new_test(
 ) -> None:
     assert made.returncode == 0
     suite = [sys.executable, "-m", "pytest", "-q", "-n0", "--no-cov", "-p", "no:cacheprovider"]
-    done = project.run(*suite, "tests/use_cases", "-k", "leavers", "-v")
+    done = project.run(*suite, "tests/use_cases", "-k", "leavers")
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("[leavers] PASSED") >= 6
+    assert re.search(r"[6-9] passed", done.stdout), done.stdout
 
 
 @pytest.mark.parametrize(
@@ -91,14 +92,14 @@ def test_a_wrong_call_says_what_is_wrong(
     assert project.use_case_files("x") == []
 
 
-def test_scaffold_writes_a_template_that_loads(tmp_path: Path) -> None:
-    project = ProjectCopy(tmp_path)
+def test_scaffold_writes_a_template_that_loads(project: ProjectCopy) -> None:
     scaffold = ["dg", "scaffold", "defs", "mlops_assets.TabularClassifier"]
     done = project.run(*scaffold, "sales")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "mlops check sales" in done.stdout
-    checked = project.run("dg", "check", "defs")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    checked = project.run("mlops", "check", "sales")
+    assert checked.returncode == 0, checked.stderr
+    assert "sales: 3 inputs, 6 features, 6 data tests; no mistake found" in checked.stdout
     path = project.root / "mlops_assets" / "defs" / "sales" / "defs.yaml"
     text = path.read_text()
     # Another component of the same type comes later: Dagster's check of YAML passes this one over.
