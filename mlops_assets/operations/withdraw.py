@@ -45,7 +45,7 @@ def withdraw(
     if batches.receipt(batch) is None:
         keys = batches.keys()
         near = get_close_matches(batch, keys, n=3, cutoff=0.6)
-        hint = f"; `mlops status {spec.name}` shows its {len(keys)} batches"
+        hint = f"; `mlops status {spec.name}` shows them" if keys else "; none has landed"
         hint = f"; did you mean {' or '.join(near)}?" if near else hint
         raise UnknownBatchError(f"{spec.name} has no batch {batch!r}{hint}")
     if (batch in withdrawn(ledger.verify())) is not undo:

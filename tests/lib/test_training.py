@@ -256,8 +256,9 @@ def test_feature_that_is_never_recorded_is_no_obstacle(algorithm: Algorithm) -> 
     assert roc_auc_score(target, trained.out_of_fold) > 0.65
 
 
+PAIR: tuple[Algorithm, ...] = ("logistic_regression", "random_forest")
 SEVERAL: dict[Algorithm, dict[str, Any]] = {
-    name: {"search": {}, "fixed": FEW[name]} for name in ("logistic_regression", "random_forest")
+    name: {"search": {}, "fixed": FEW[name]} for name in PAIR
 }
 IN_TIME = Training.model_validate(
     {"outer_folds": 3, "inner_folds": 2, "candidates": {**SEVERAL, STACK: {}}}

@@ -11,12 +11,12 @@ from mlops_assets.lib.training_set import Summary
 from mlops_assets.stages.training_set import leaks
 from tests.platform import quick_spec
 
-COUNTS = (
+COUNTS: dict[str, Any] = (
     {"train": 800, "test": 200, "train_positives": 80, "test_positives": 20}
     | dict.fromkeys(("repeated", "replaced", "straddling", "equal_inputs"), 0)
     | dict.fromkeys(("straddling_entities", "late", "in_gap", "of_test_entities"), 0)
 )
-CLEAN = Summary(**COUNTS, cutoff=None, latest_train=None, tied=[], features=["a"])  # type: ignore[arg-type]
+CLEAN = Summary(**COUNTS, cutoff=None, latest_train=None, tied=[], features=["a"])
 
 
 def spec(split: dict[str, Any], **contract: Any) -> UseCase:
