@@ -41,10 +41,10 @@ def prepare(made: Platform, algorithm: Any, rows: int) -> tuple[Any, list[str], 
     key, contract, plan = made.land(DATA / "heart_cleveland.csv"), made.spec.contract, made.spec
     assert made.ingest(key).success
     stages = {stage: made.batches.pointer(key, stage) or {} for stage in ("features", "validated")}
-    feats, valid = (made.store.path(pointer["file"]) for pointer in stages.values())
+    paths = {stage: made.store.path(pointer["file"]) for stage, pointer in stages.items()}
     folder = made.home / "candidate"
     folder.mkdir()
-    names = assemble([Source(key, feats, valid)], contract, plan.split, folder).features
+    names = assemble([Source(key, paths["features"], paths["validated"])], contract, plan.split, folder).features
     table = pd.read_parquet(folder / ROWS)
     features = table[names].to_numpy(np.float32)
     estimator: Any = train(
