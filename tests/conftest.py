@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from tests.platform import DATA, MLFLOW_STORE, Platform, platform
+from tests.s3 import Seaweed
+from tests.s3 import seaweed as running_seaweed
 
 
 @pytest.fixture(autouse=True)
@@ -26,4 +28,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         key = made.land(DATA / "heart_cleveland.csv")
         assert made.ingest(key).success
         assert made.run("retrain").success
+        yield made
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A real S3-compatible store; each test takes a bucket of its own."""
+    with running_seaweed(tmp_path_factory.mktemp("seaweed")) as made:
         yield made
