@@ -6,6 +6,7 @@ sees it again; a run that got an answer, pass or refusal, leaves the answer in D
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -13,13 +14,20 @@ from mlops_assets.lib import current
 from mlops_assets.lib.dbt_project import FeatureModel
 from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.ledger import BATCH_DECISIONS, awaiting_rollout, last_verdict
+from mlops_assets.lib.sources.spec import Source
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.resources import LocalTarget, StorageRoot
-from mlops_assets.stages import raw, training_set
+from mlops_assets.stages import raw, sources, training_set
 from mlops_assets.stages.evidence import findings, gating, look_at_batches
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition,
+    )
 
 SUBJECT_TAG = "mlops/subject"
 USE_CASE_TAG = "mlops/use_case"
+SOURCE_TAG = "mlops/source"
 # Runs with an equal value wait for each other (dagster.yaml).
 ALONE_TAG = "mlops/alone"
 PRIORITY_TAG = "dagster/priority"
@@ -105,6 +113,28 @@ def _result(
         skip_reason=None if requests else dg.SkipReason("; ".join(said) or otherwise),
         dynamic_partitions_requests=partitions,
     )
+
+
+def fetch_schedule(
+    spec: UseCase, source: Source, job: "UnresolvedAssetJobDefinition"
+) -> dg.ScheduleDefinition:
+    """Fetches a source at the times that its spec names, unless the last fetch is still at work."""
+
+    @dg.schedule(
+        name=f"{job.name}_{source.name}",
+        job=job,
+        cron_schedule=str(source.schedule),
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Fetches the source {source.name} of {spec.name}.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        tags = {USE_CASE_TAG: spec.name, SOURCE_TAG: source.name}
+        running = dg.RunsFilter(job_name=job.name, tags=tags, statuses=ACTIVE)
+        if context.instance.get_run_records(running, limit=1):
+            return dg.SkipReason(f"a fetch of {source.name} is at work")
+        return dg.RunRequest(asset_selection=[sources.checks(spec, source).asset], tags=tags)
+
+    return schedule
 
 
 def landing_sensor(

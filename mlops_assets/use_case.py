@@ -19,6 +19,7 @@ from mlops_assets.stages import (
     raw,
     registered_version,
     rollout,
+    sources,
     training_set,
     validated,
 )
@@ -48,13 +49,14 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         return cls.model_validate(model.model_dump(exclude_unset=True))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The graph, in its order: ingest, retrain, deploy, score."""
+        """The graph, in its order: fetch, ingest, retrain, deploy, score."""
         model = feature_model(prepare(self.name, self.contract), self.name)
         batches = dg.DynamicPartitionsDefinition(name=f"{self.name}_batches")
 
         def batch_checks(lineage: dict[str, str]) -> promotion.Wanted:
             return evidence.batch_checks(self, model, lineage)
 
+        fetched = [sources.build(self, source) for source in self.sources]
         ingested = [
             raw.build(self, batches),
             validated.build(self, batches),
@@ -83,7 +85,19 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
                 automation.rollout_sensor(self, deploy.name),
             ],
         )
-        return dg.Definitions.merge(*ingested, *trained, *deployed, *scored, operated)
+        return dg.Definitions.merge(
+            *fetched, *ingested, *trained, *deployed, *scored, operated, *self._fetching(fetched)
+        )
+
+    def _fetching(self, fetched: list[dg.Definitions]) -> list[dg.Definitions]:
+        """The job of the sources, if there are any, and their schedules."""
+        if not fetched:
+            return []
+        # What has landed is ingested first; and no source is fetched twice at once.
+        job = self._job("fetch", "The sources: what is new in them lands.", fetched, priority=-1)
+        timed = [source for source in self.sources if source.schedule]
+        schedules = [automation.fetch_schedule(self, source, job) for source in timed]
+        return [dg.Definitions(jobs=[job], schedules=schedules)]
 
     def _job(
         self, verb: str, description: str, stages: list[dg.Definitions], priority: int = 0

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from tests.platform import DATA, MLFLOW_STORE, Platform, platform
+from tests.postgres import Postgres
+from tests.postgres import postgres as running_postgres
 from tests.s3 import Seaweed
 from tests.s3 import seaweed as running_seaweed
 
@@ -35,4 +37,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     """A real S3-compatible store; each test takes a bucket of its own."""
     with running_seaweed(tmp_path_factory.mktemp("seaweed")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server; each test makes a table of its own."""
+    with running_postgres() as made:
         yield made

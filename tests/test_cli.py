@@ -34,6 +34,7 @@ def test_land_hands_over_once(tmp_path: Path) -> None:
     [
         (["land", "nothing", "x.csv"], "no use case 'nothing'; there are: churn, heart"),
         (["land", HEART, "/does/not/exist.csv"], "there is no file /does/not/exist.csv"),
+        (["fetch", HEART, "crm"], f"{HEART} has no source 'crm'; there are: none"),
         (["status", "nothing"], "no use case 'nothing'"),
         (["prune", "nothing"], "no use case 'nothing'"),
         (["withdraw", HEART, "nothing"], "has no batch 'nothing'; none has landed"),

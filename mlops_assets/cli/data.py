@@ -2,6 +2,8 @@
 
 import argparse
 import getpass
+import os
+import sys
 from pathlib import Path
 
 from mlops_assets import home
@@ -19,6 +21,11 @@ def add(commands: Commands) -> None:
     land.add_argument("use_case")
     land.add_argument("file", type=Path)
     land.set_defaults(run=_land)
+
+    fetch = commands.add_parser("fetch", help="land what is new in the sources of a use case")
+    fetch.add_argument("use_case")
+    fetch.add_argument("source", nargs="?", help="its name in the spec; default: all of them")
+    fetch.set_defaults(run=_fetch)
 
     withdraw = commands.add_parser("withdraw", help="take a bad batch out of all later training")
     withdraw.add_argument("use_case")
@@ -49,6 +56,34 @@ def _land(options: argparse.Namespace) -> int:
     else:
         print(f"{file.name} landed as batch {key}")
     return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from mlops_assets.lib.sources.fetch import fetch
+    from mlops_assets.lib.sources.inbox import SourceError
+
+    spec = load_spec(options.use_case)
+    names = [source.name for source in spec.sources]
+    if options.source not in (None, *names):
+        there = ", ".join(names) or "none"
+        raise ValueError(f"{spec.name} has no source {options.source!r}; there are: {there}")
+    if not names:
+        print(f"{spec.name} has no sources; `mlops land` hands a file over")
+    complete = True
+    for source in spec.sources:
+        if options.source not in (None, source.name):
+            continue
+        try:
+            found = fetch(source, Batches(Storage(home.storage_root()), spec.name), os.environ)
+        except SourceError as error:  # the others are fetched all the same
+            print(f"mlops: {error}", file=sys.stderr)
+            complete = False
+            continue
+        print(f"{source.name}: {found}")
+        for landed in found.new:
+            print(f"{landed.name} landed as batch {landed.key}")
+        complete = complete and not found.problems
+    return int(not complete)
 
 
 def _withdraw(options: argparse.Namespace) -> int:

@@ -94,6 +94,13 @@ class Batches:
                 partial.unlink(missing_ok=True)
         return target
 
+    def has_landed(self, name: str, content: str) -> bool:
+        """Whether a file of this name and of a content's digest was handed over before."""
+        return (
+            self.receipt(batch_key(name, content)) is not None
+            or (self.landing / short(content) / name).exists()
+        )
+
     def look(self, now: float) -> None:
         """Look through the landing place and write a receipt for each new file.
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from mlops_assets.lib.contract import Contract
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.landed import Reading
+from mlops_assets.lib.sources.spec import Source
 from mlops_assets.lib.training_plan import Model, Training
 
 # On average; a block without any is then rare (Poisson: 0.7 %), and is an error that says so.
@@ -166,15 +167,18 @@ class UseCase(BaseModel):
         title: The problem in one line.
         description: Intended use, limits and the source of the data; it opens the model card.
         owners: Who answers for the assets: e-mail addresses or ``team:name``.
+        sources: Where the data come from, beside what a person lands.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    # A mistake is named without its value: somebody may have written a password into a URL.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     name: Name
     title: str
     description: str
     owners: list[str] = Field(min_length=1)
     contract: Contract
+    sources: list[Source] = Field(default_factory=list)
     reading: Reading = Reading()
     quality: Quality = Quality()
     split: Split = Split()
@@ -183,6 +187,14 @@ class UseCase(BaseModel):
     gate: Gate = Gate()
     rollout: Rollout = Rollout()
     retention: Retention = Retention()
+
+    @model_validator(mode="after")
+    def _sources_have_names_of_their_own(self) -> Self:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"sources: two have the name {', '.join(twice)}")
+        return self
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:

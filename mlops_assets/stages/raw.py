@@ -13,6 +13,7 @@ from mlops_assets.lib.privacy import Privacy, privacy_digest
 from mlops_assets.lib.reading import UnreadableError, read_table, restrict
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.resources import StorageRoot
+from mlops_assets.stages import sources
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common
 
 STAGE = "raw"
@@ -39,6 +40,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
     @dg.asset(
         key=asked.asset,
         partitions_def=batches,
+        deps=[asset_key(spec, sources.STAGE, source.name) for source in spec.sources],
         check_specs=asked.specs(),
         output_required=False,
         description=f"What landed for {spec.name}, unchanged: every value is the text of the file. "

@@ -12,14 +12,15 @@ import mlops_assets.lib
 # A subclass needs its parent: who imports it, does so inside a function, or is found here itself.
 SUBCLASSES = {"boosting"}
 MODULES = sorted(
-    f"mlops_assets.lib.{m.name}"
-    for m in pkgutil.iter_modules(mlops_assets.lib.__path__)
-    if m.name not in SUBCLASSES
+    m.name
+    for m in pkgutil.walk_packages(mlops_assets.lib.__path__, "mlops_assets.lib.")
+    if m.name.rpartition(".")[2] not in SUBCLASSES
 )
 HEAVY = [
-    "dagster", "dagster_dbt", "dagster_mlflow", "dbt", "duckdb", "evidently", "fastapi",
-    "kubernetes", "matplotlib", "mlflow", "numpy", "onnx", "onnxruntime", "optuna", "pandas",
-    "pandera", "PIL", "polars", "pyarrow", "skl2onnx", "sklearn", "sqlglot", "uvicorn", "xgboost",
+    "botocore", "dagster", "dagster_dbt", "dagster_mlflow", "dbt", "duckdb", "evidently", "fastapi",
+    "fsspec", "httpx", "kubernetes", "matplotlib", "mlflow", "numpy", "onnx", "onnxruntime",
+    "optuna", "pandas", "pandera", "PIL", "polars", "pyarrow", "s3fs", "skl2onnx", "sklearn",
+    "sqlalchemy", "sqlglot", "tenacity", "uvicorn", "xgboost",
 ]  # fmt: skip
 
 # Imports one module after the other and notes which heavy package each brings with it.

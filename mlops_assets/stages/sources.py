@@ -1,0 +1,63 @@
+"""``sources/<name>``: one fetch of a source, which lands what is new in it."""
+
+import os
+from collections.abc import Iterator
+
+import dagster as dg
+
+from mlops_assets.lib.digests import digest_of
+from mlops_assets.lib.sources.fetch import fetch
+from mlops_assets.lib.sources.inbox import SourceError
+from mlops_assets.lib.sources.spec import Source
+from mlops_assets.lib.spec import UseCase
+from mlops_assets.resources import StorageRoot
+from mlops_assets.stages.checks import Check, Checks, asset_key, common
+
+STAGE = "sources"
+KINDS = {"files": "file", "http": "url", "database": "sql", "synthetic": "generator"}
+# Batches named in the metadata of one fetch; the landing sensor shows all of them.
+SHOWN = 50
+
+
+def checks(spec: UseCase, source: Source) -> Checks:
+    """What is asked of a fetch; the subject is the digest of the source's part of the spec."""
+    question = "The source has answered, and nothing that it gave was refused."
+    return Checks(asset_key(spec, STAGE, source.name), (Check("fetched", question, gate=False),))
+
+
+def build(spec: UseCase, source: Source) -> dg.Definitions:
+    """The asset of one source with its check."""
+    asked = checks(spec, source)
+    subject = digest_of(source.model_dump(mode="json"))
+
+    @dg.asset(
+        key=asked.asset,
+        check_specs=asked.specs(),
+        output_required=False,
+        description=f"Lands what is new in the source {source.name} ({source.kind}) of "
+        f"{spec.name}: each file becomes a batch of raw.",
+        **common(spec, STAGE, KINDS[source.kind]),
+    )
+    def fetched(
+        context: dg.AssetExecutionContext, storage: StorageRoot
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        try:
+            found = fetch(source, storage.batches(spec.name), os.environ)
+        except SourceError as error:
+            yield asked.result(context, "fetched", False, subject, str(error))
+            raise dg.Failure(str(error)) from None
+        context.log.info(f"{source.name}: {found}")
+        yield dg.MaterializeResult(
+            # A batch does not change when its source is fetched again.
+            data_version=dg.DataVersion(subject),
+            metadata={
+                "said": str(found),
+                "new batches": len(found.new),
+                "new bytes": sum(landed.size for landed in found.new),
+                "landed": dg.MetadataValue.json([vars(each) for each in found.landed[:SHOWN]]),
+                **found.about,
+            },
+        )
+        yield asked.result(context, "fetched", not found.problems, subject, str(found))
+
+    return dg.Definitions(assets=[fetched])
