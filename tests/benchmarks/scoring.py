@@ -44,7 +44,9 @@ def prepare(made: Platform, algorithm: Any, rows: int) -> tuple[Any, list[str], 
     paths = {stage: made.store.path(pointer["file"]) for stage, pointer in stages.items()}
     folder = made.home / "candidate"
     folder.mkdir()
-    names = assemble([Source(key, paths["features"], paths["validated"])], contract, plan.split, folder).features
+    names = assemble(
+        [Source(key, paths["features"], paths["validated"])], contract, plan.split, folder
+    ).features
     table = pd.read_parquet(folder / ROWS)
     features = table[names].to_numpy(np.float32)
     estimator: Any = train(
