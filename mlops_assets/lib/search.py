@@ -6,6 +6,7 @@ sigmoid calibration. The raw scores would be unfair to class weights, which shif
 
 from __future__ import annotations
 
+import time
 import warnings
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -112,11 +113,18 @@ def search(
             trial.set_user_attr(rounds_name, int(median(rounds)))
         return calibrated_log_loss(scores[scored], target[scored])
 
+    started = time.monotonic()
+
+    def stop_in_time(study: optuna.Study, _: optuna.trial.FrozenTrial) -> None:
+        # Optuna's own timeout may end a study before its first trial.
+        if plan.search_seconds is not None and time.monotonic() - started > plan.search_seconds:
+            study.stop()
+
     sampler = optuna.samplers.TPESampler(seed=plan.seed * 1000 + stream)
     study = optuna.create_study(direction="minimize", sampler=sampler)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        study.optimize(objective, n_trials=plan.trials_of(algorithm), timeout=plan.search_seconds)
+        study.optimize(objective, n_trials=plan.trials_of(algorithm), callbacks=[stop_in_time])
     trials = [
         {"number": trial.number, "log_loss": trial.value, **trial.params, **trial.user_attrs}
         for trial in study.trials

@@ -152,8 +152,8 @@ def build(
         )
         leaking = leaks(spec, summary)
         said = "; ".join(leaking) or (
-            f"no entity is on both sides; {summary.equal_inputs} test rows have the inputs of a "
-            "training row"
+            f"{summary.straddling_entities} entities are on both sides; {summary.equal_inputs} "
+            "test rows have the inputs of a training row"
         )
         yield asked.result(context, "leakage", not leaking, digest, said)
         plan = spec.training
