@@ -396,12 +396,13 @@ def read_rows(folder: Path, features: list[str], split: Split) -> Rows:
     """
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(folder / ROWS)
     found = set(file.schema_arrow.names) - set(features)
     narrow = file.read(columns=["side", "target", *({GROUP, TIME} & found)])
-    test = np.asarray(narrow["side"].to_numpy() == "test")
+    test = np.asarray(pc.equal(narrow["side"], "test"))
     train = int((~test).sum())
     place = np.empty(len(test), dtype=np.int64)
     place[~test], place[test] = np.arange(train), np.arange(train, len(test))
