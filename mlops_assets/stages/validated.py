@@ -1,21 +1,30 @@
-"""``validated``: the rows that keep the contract; the others go to quarantine with reasons."""
+"""``validated``: the rows that keep the contract; the others go to quarantine with reasons.
 
-from collections.abc import Iterator
-from pathlib import Path
+Both are made at once, so that a batch that is refused shows its quarantine, too.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from statistics import median
 
 import dagster as dg
 
 from mlops_assets.lib.batch_profile import profile_table
+from mlops_assets.lib.batches import Batches, Receipt
 from mlops_assets.lib.digests import digest_of, file_digest, short
-from mlops_assets.lib.reading import MALFORMED, ROW
+from mlops_assets.lib.ledger import Ledger, withdrawn
+from mlops_assets.lib.privacy import is_personal
 from mlops_assets.lib.spec import Limit, UseCase
-from mlops_assets.lib.validation import REASONS, Validation, missing_columns, validate
+from mlops_assets.lib.validation import Validation, missing_columns, validate
 from mlops_assets.resources import StorageRoot
-from mlops_assets.stages import raw
+from mlops_assets.stages import quarantine, raw
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common
 
 STAGE = "validated"
-PREVIEW_ROWS = 20
+# Fewer earlier batches say nothing about what is usual.
+EARLIER_BATCHES = 3
+# Clocks differ, and a day is a day somewhere.
+LATEST = timedelta(days=1)
 Answer = tuple[str, bool, str]
 
 
@@ -44,10 +53,43 @@ def checks(spec: UseCase) -> Checks:
                 ),
                 blocking=True,
             ),
+            Check(
+                "categories",
+                f"At most {quality.unknown_categories.block:.0%} of the values of a category are "
+                "unknown to the contract.",
+                blocking=True,
+            ),
+            Check(
+                "row_count",
+                f"At most {quality.row_count.block:g} times more or fewer rows than the median of "
+                f"the earlier accepted batches, once there are {EARLIER_BATCHES}.",
+                blocking=True,
+            ),
+            *_checks_of_identifiers(spec),
             Check("quality", f"The quality score is at least {quality.score:g}.", blocking=True),
             Check("warnings", "Nothing is above a limit that warns.", gate=False),
         ),
     )
+
+
+def _checks_of_identifiers(spec: UseCase) -> Iterator[Check]:
+    quality, contract = spec.quality, spec.contract
+    if contract.key:
+        yield Check(
+            "key",
+            f"At most {quality.repeated_keys.block:.0%} of the rows repeat the key "
+            f"({', '.join(contract.key)}) of an earlier one.",
+            blocking=True,
+        )
+    if contract.event_time is not None:
+        days = quality.freshness_days
+        oldest = f"at most {days:g} days old" if days else "of any age"
+        yield Check(
+            "freshness",
+            f"The newest {contract.event_time} is {oldest} when the batch lands, and none is "
+            "later than a day after.",
+            blocking=True,
+        )
 
 
 def input_digest(spec: UseCase, raw_digest: str) -> str:
@@ -63,12 +105,19 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def judge(spec: UseCase, found: Validation) -> list[Answer]:
+def judge(
+    spec: UseCase,
+    found: Validation,
+    earlier: Sequence[int] = (),
+    landed_at: datetime | None = None,
+) -> list[Answer]:
     """Hold a batch against the limits of the spec.
 
     Args:
         spec: The use case.
         found: The counts of the batch.
+        earlier: Rows of each earlier accepted batch.
+        landed_at: When the batch landed, UTC, without a zone; needed where rows have an event time.
 
     Returns:
         Check, whether it passed, and what was found, for every check but ``schema``.
@@ -96,7 +145,25 @@ def judge(spec: UseCase, found: Validation) -> list[Answer]:
         warnings.append(f"{found.quarantined} of {found.rows} rows are in quarantine ({reasons})")
     if duplicates > quality.duplicates.warn:
         warnings.append(f"{found.duplicates} rows repeat an earlier one")
-    return [
+    repeated_keys = _share(found.repeated_keys, found.rows)
+    if repeated_keys > quality.repeated_keys.warn:
+        warnings.append(f"{found.repeated_keys} rows repeat the key of an earlier one")
+    unknown = {name: _share(count, found.rows) for name, count in found.unknown.items()}
+    warnings += [
+        f"{name} has {found.unknown[name]} values that the contract does not know"
+        for name, share in unknown.items()
+        if share > quality.unknown_categories.warn
+    ]
+    usual, factor = _row_count(found.rows, earlier)
+    if factor > quality.row_count.warn:
+        warnings.append(usual)
+    classes = ""
+    if found.valid and found.positives in (0, found.valid):
+        target = spec.contract.target
+        label = target.positive_label if found.positives else target.negative_label
+        classes = f": all are of one class, {label!r}, and teach nothing by themselves"
+        warnings.append(f"all rows are of one class, {label!r}")
+    answers = [
         (
             "ranges",
             found.valid > 0 and quarantined <= quality.quarantined.block,
@@ -119,34 +186,91 @@ def judge(spec: UseCase, found: Validation) -> list[Answer]:
             "target_distribution",
             found.valid > 0 and low <= found.positive_rate <= high,
             f"{found.positives} of {found.valid} valid rows ({found.positive_rate:.1%}) "
-            "are positive",
+            f"are positive{classes}",
         ),
+        (
+            "categories",
+            all(share <= quality.unknown_categories.block for share in unknown.values()),
+            "never seen: "
+            + ", ".join(f"{name} in {count} rows" for name, count in found.unknown.items())
+            if unknown
+            else "every category is known",
+        ),
+        ("row_count", factor <= quality.row_count.block, usual),
         ("quality", found.quality >= quality.score, f"quality score {found.quality:g} of 100"),
         ("warnings", not warnings, "; ".join(warnings) or "nothing to warn about"),
     ]
+    if spec.contract.key:
+        said = f"{found.repeated_keys} of {found.rows} rows ({repeated_keys:.1%}) repeat a key"
+        answers.append(("key", repeated_keys <= quality.repeated_keys.block, said))
+    if spec.contract.event_time is not None:
+        assert landed_at is not None
+        answers.append(("freshness", *_freshness(spec, found, landed_at)))
+    return answers
+
+
+def _row_count(rows: int, earlier: Sequence[int]) -> tuple[str, float]:
+    """What the number of rows is to be said about, and by what factor it is unusual."""
+    if len(earlier) < EARLIER_BATCHES:
+        return f"{rows} rows; {len(earlier)} earlier batches do not say what is usual", 1.0
+    usual = median(earlier)
+    factor = max(rows / usual, usual / rows) if rows and usual else float("inf")
+    said = f"{rows} rows, where the median of {len(earlier)} earlier batches is {usual:g}"
+    return said, factor
+
+
+def _freshness(spec: UseCase, found: Validation, landed_at: datetime) -> tuple[bool, str]:
+    if found.newest is None:
+        return False, "no valid row has an event time"
+    days = spec.quality.freshness_days
+    said = f"the newest {spec.contract.event_time} is {found.newest}, landed {landed_at}"
+    if found.newest > landed_at + LATEST:
+        return False, f"{said}: it lies in the future"
+    if days is not None and found.newest < landed_at - timedelta(days=days):
+        return False, f"{said}: more than {days:g} days before"
+    return True, said
+
+
+def _earlier_rows(spec: UseCase, known: Batches, receipt: Receipt) -> list[int]:
+    """The rows of each accepted batch that landed before; a refused one has no features."""
+    out = withdrawn(Ledger(known.storage, spec.name).entries())
+    receipts = known.receipts()
+    rows = []
+    for earlier in receipts[: [r.key for r in receipts].index(receipt.key)]:
+        pointer = known.pointer(earlier.key, STAGE) or {}
+        features = known.pointer(earlier.key, "features") or {}
+        if earlier.key not in out and pointer.get("file") and features.get("file"):
+            rows.append(pointer["rows"] + pointer["quarantined"])
+    return rows
 
 
 def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definitions:
-    """The asset ``validated`` with its checks."""
-    asked = checks(spec)
+    """The assets ``validated`` and ``quarantine`` with their checks."""
+    asked, asked_aside = checks(spec), quarantine.checks(spec)
 
-    @dg.asset(
-        key=asked.asset,
-        deps=[asset_key(spec, raw.STAGE)],
+    @dg.multi_asset(
+        name="__".join(asked.asset.path),
+        specs=[
+            dg.AssetSpec(
+                asked.asset,
+                deps=[asset_key(spec, raw.STAGE)],
+                skippable=True,
+                code_version=short(spec.contract.digest),
+                description=f"Rows of {spec.name} that keep version {spec.contract.version} of "
+                "its contract. The others are kept in quarantine with every reason.",
+                **common(spec, STAGE, "polars", "parquet"),
+            ),
+            quarantine.asset_spec(spec, after=asked.asset),
+        ],
         partitions_def=batches,
-        check_specs=asked.specs(),
-        output_required=False,
-        code_version=short(spec.contract.digest),
-        description=f"Rows of {spec.name} that keep version {spec.contract.version} of its "
-        "contract. The others are kept in quarantine, as they landed, with every reason.",
-        **common(spec, STAGE, "polars", "parquet"),
+        check_specs=[*asked.specs(), *asked_aside.specs()],
     )
     def validated(
         context: dg.AssetExecutionContext, storage: StorageRoot
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         store, known, key = storage.open(), storage.batches(spec.name), context.partition_key
-        landed = known.pointer(key, raw.STAGE)
-        if landed is None:
+        landed, receipt = known.pointer(key, raw.STAGE), known.receipt(key)
+        if landed is None or receipt is None:
             raise dg.Failure(f"batch {key} has no raw data: materialise {spec.name}/raw first")
         source = input_digest(spec, landed["digest"])
         pointer = {"input": source, "contract_version": spec.contract.version}
@@ -155,14 +279,21 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         if missing:
             known.point(key, STAGE, {**pointer, "digest": source, "file": None})
             said = f"no column {', '.join(missing)}; the file has {', '.join(landed['columns'])}"
+            if is_personal(spec.contract):
+                said += (
+                    ". With personal data in the contract only the columns that it names are kept: "
+                    "if it names more since the file was read, land the file again"
+                )
             yield asked.result(context, "schema", False, source, said)
             names = [check.name for check in asked.checks if check.name != "schema"]
             yield from asked.unanswered(context, names, source, "columns are missing")
+            names = [check.name for check in asked_aside.checks]
+            yield from asked_aside.unanswered(context, names, source, "columns are missing")
             return
 
         file = f"{spec.name}/validated/{key}-{short(source)}.parquet"
-        quarantine = f"{spec.name}/quarantine/{key}-{short(source)}.parquet"
-        with store.writing(file) as good, store.writing(quarantine) as bad:
+        aside = f"{spec.name}/quarantine/{key}-{short(source)}.parquet"
+        with store.writing(file) as good, store.writing(aside) as bad:
             found = validate(
                 spec.contract,
                 store.verified(landed["file"], landed["digest"]),
@@ -179,7 +310,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
                 **pointer,
                 "digest": digest,
                 "file": file,
-                "quarantine": quarantine,
+                "quarantine": aside,
                 "rows": found.valid,
                 "quarantined": found.quarantined,
                 "quality": found.quality,
@@ -188,14 +319,14 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         columns = [("row_id", "VARCHAR", "Batch and row.")]
         columns += [(c.name, c.duckdb_type, c.description) for c in spec.contract.every_column]
         yield dg.MaterializeResult(
+            asset_key=asked.asset,
             data_version=dg.DataVersion(digest),
             metadata={
                 "dagster/row_count": found.valid,
                 "dagster/column_schema": column_schema(columns),
                 "dagster/uri": str(store.path(file)),
                 "quarantined": found.quarantined,
-                "quarantine": dg.MetadataValue.path(str(store.path(quarantine))),
-                "quarantined rows": dg.MetadataValue.md(_preview(store.path(quarantine))),
+                "quarantine": dg.MetadataValue.path(str(store.path(aside))),
                 "profile": dg.MetadataValue.md(profile_table(spec.contract, store.path(file))),
                 "missing": dg.MetadataValue.json(found.missing),
                 "quality score": found.quality,
@@ -203,26 +334,17 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
                 "digest": digest,
             },
         )
+        yield quarantine.result(spec, found, store.path(aside))
+        said = f"{found.quarantined} of {found.rows} rows are in quarantine"
+        subject = file_digest(store.path(aside))
+        yield asked_aside.result(context, "empty", not found.quarantined, subject, said)
         extra = sorted(set(landed["columns"]) - {c.landed_name for c in spec.contract.every_column})
         said = f"{len(columns) - 1} columns" + (f"; not used: {', '.join(extra)}" if extra else "")
         yield asked.result(context, "schema", True, digest, said)
-        for name, passed, said in judge(spec, found):
+        landed_at = datetime.fromisoformat(receipt.landed_at).astimezone(UTC).replace(tzinfo=None)
+        for name, passed, said in judge(
+            spec, found, _earlier_rows(spec, known, receipt), landed_at
+        ):
             yield asked.result(context, name, passed, digest, said)
 
     return dg.Definitions(assets=[validated])
-
-
-def _preview(quarantine: Path) -> str:
-    """The first quarantined rows as a Markdown table."""
-    import polars as pl
-
-    rows = pl.read_parquet(quarantine, n_rows=PREVIEW_ROWS, glob=False)
-    if rows.is_empty():
-        return "none"
-    lines = ["| row | reasons | as landed |", "| --- | --- | --- |"]
-    for row in rows.iter_rows(named=True):
-        values = [v for name, v in row.items() if name not in (ROW, MALFORMED, REASONS)]
-        landed = ", ".join("" if v is None else v for v in values)
-        cells = (str(row[ROW]), row[REASONS], landed)
-        lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
-    return "\n".join(lines)
