@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from mlops_assets.lib.contract import Column, Contract
 from mlops_assets.lib.dbt_project import input_relation
 from mlops_assets.lib.reference import column_profile, is_number
+from mlops_assets.lib.repeats import limit_memory
 
 BARS = "▁▂▃▄▅▆▇█"
 BINS = 10
 MOST_VALUES = 5
+MOST_DIFFERENT = 1_000
 
 
 def profile_table(contract: Contract, rows: Path) -> str:
@@ -23,16 +26,36 @@ def profile_table(contract: Contract, rows: Path) -> str:
     """
     import duckdb
 
-    database = duckdb.connect()
-    database.execute(f"create view rows as from {input_relation(rows)}")
     lines = ["| column | unit | missing | values | |", "|" + " --- |" * 5]
-    for column in contract.every_column:
-        found = column_profile(database, column)
-        said, bars = _number(database, column, found) if is_number(column) else (_shares(found), "")
-        lines.append(
-            f"| {column.name} | {column.unit or ''} | {found['missing']:.1%} | {said} | {bars} |"
-        )
+    with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as database:
+        limit_memory(database, Path(scratch))
+        database.execute(f"create view rows as from {input_relation(rows)}")
+        for column in contract.every_column:
+            missing, said, bars = _described(database, column)
+            lines.append(
+                f"| {column.name} | {column.unit or ''} | {missing:.1%} | {said} | {bars} |"
+            )
     return "\n".join(lines)
+
+
+def _described(database: Any, column: Column) -> tuple[float, str, str]:
+    """Share missing, the values in words, and a histogram."""
+    if column.type in ("text", "timestamp"):
+        missing, least, most, different = database.execute(
+            f"""
+            select 1 - count("{column.name}") / count(*), min("{column.name}"),
+                   max("{column.name}"), approx_count_distinct("{column.name}")
+            from rows
+            """
+        ).fetchone()
+        if column.type == "timestamp":
+            return missing, f"{least} to {most}", ""
+        # Their names could be as many as the rows.
+        if different > MOST_DIFFERENT:
+            return missing, f"about {different} different ones", ""
+    found = column_profile(database, column)
+    said, bars = _number(database, column, found) if is_number(column) else (_shares(found), "")
+    return found["missing"], said, bars
 
 
 def _number(database: Any, column: Column, found: dict[str, Any]) -> tuple[str, str]:
