@@ -105,7 +105,7 @@ def validate(
 
     Args:
         contract: What a row must keep.
-        raw: Parquet of text, as ``reading.read_table`` writes it, with every column of the contract.
+        raw: Parquet of text, as ``reading.read_table`` writes it; every column is there.
         valid: Written: ``row_id`` and the contract's columns, typed.
         quarantine: Written: the row's number and text as landed, and ``_reasons``.
         batch: Prefix of the row ids.

@@ -1,6 +1,7 @@
 """The limits of a batch: what refuses it, what only warns."""
 
 from collections import Counter
+from datetime import datetime
 
 import pytest
 
@@ -70,3 +71,54 @@ def test_what_is_said_names_the_value_the_column_and_the_limit(spec: UseCase) ->
     said = {name: text for name, _, text in judge(spec, found(valid=60, positives=30, chol=0.4))}
     assert "cp: 9 is not one of 0, 1, 2, 3 (40 rows like it)" in said["ranges"]
     assert said["missing"] == "over the limit: chol 40.0% (limit 30%)"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "expected"),
+    [
+        pytest.param([10_000, 10_000], set(), id="two batches say nothing"),
+        pytest.param([400, 300, 10_000], set(), id="four times fewer"),
+        pytest.param([401, 401, 401], {"warnings"}, id="more than four times fewer"),
+        pytest.param([5, 5, 5], {"warnings"}, id="twenty times more"),
+        pytest.param([4, 4, 4], {"row_count", "warnings"}, id="more than twenty times more"),
+    ],
+)
+def test_the_number_of_rows_is_held_against_earlier_batches(
+    spec: UseCase, earlier: list[int], expected: set[str]
+) -> None:
+    answers = judge(spec, found(), earlier)
+    assert {name for name, passed, _ in answers if not passed} == expected
+
+
+def test_unknown_categories_and_a_single_class_are_named(spec: UseCase) -> None:
+    batch = found(positives=100)
+    batch.unknown = {"cp": 51}
+    said = {name: text for name, passed, text in judge(spec, batch) if not passed}
+    assert said["categories"] == "never seen: cp in 51 rows"
+    assert "all are of one class" in said["target_distribution"]
+    assert "cp has 51 values that the contract does not know" in said["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("newest", "passed"),
+    [
+        (datetime(2024, 1, 24, 12), True),
+        (datetime(2024, 1, 24, 11), False),
+        (datetime(2024, 2, 1, 12), True),
+        (datetime(2024, 2, 1, 13), False),
+        (None, False),
+    ],
+)
+def test_the_newest_row_is_neither_old_nor_of_the_future(
+    spec: UseCase, newest: datetime | None, passed: bool
+) -> None:
+    document = spec.model_dump(mode="json", exclude_unset=True)
+    seen = {"name": "seen", "type": "timestamp", "description": "Seen."}
+    document["contract"]["columns"].append(seen)
+    document["contract"]["event_time"] = "seen"
+    document["quality"]["freshness_days"] = 7
+    batch = found()
+    batch.newest = newest
+    landed_at = datetime(2024, 1, 31, 12)
+    answers = judge(UseCase.model_validate(document), batch, landed_at=landed_at)
+    assert {name: ok for name, ok, _ in answers}["freshness"] is passed

@@ -73,7 +73,7 @@ class Place:
         built = [stage.build(agreed, partitions) for stage in (raw, validated)]
         assets = [asset for each in built for asset in each.assets or []]
         return dg.materialize(
-            assets,  # type: ignore[arg-type]  # each is an asset
+            assets,
             partition_key=key,
             instance=self.instance,
             resources={"storage": StorageRoot(root=str(self.home / "storage"))},
