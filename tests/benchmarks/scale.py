@@ -43,7 +43,7 @@ CATEGORIES = {
 
 
 def agreed() -> Contract:
-    """A contract of 22 columns and an outcome."""
+    """A contract of 21 columns and an outcome."""
     columns: list[dict[str, Any]] = [
         {"name": "customer", "type": "text"},
         {"name": "signed_up", "type": "timestamp"},
