@@ -161,7 +161,7 @@ def test_features_model_lists_its_columns_and_tests(manifest: Path) -> None:
 
 
 def test_test_that_warns_does_not_block(doctored: dict[str, Any], tmp_path: Path) -> None:
-    (unique,) = (n for n in doctored["nodes"].values() if n["name"].endswith("row_id_unique"))
+    (unique,) = (n for n in doctored["nodes"].values() if n["name"] == f"{HEART}_row_id_unique")
     unique["config"]["severity"] = "WARN"
     model = feature_model(saved(tmp_path, doctored, "warns"), HEART)
     assert [test.name for test in model.tests if not test.blocking] == [unique["name"]]
