@@ -9,9 +9,13 @@ from mlops_assets.lib.dbt_project import FeatureModelError
 from mlops_assets.lib.ledger import LedgerError
 from mlops_assets.lib.reading import UnreadableError
 from mlops_assets.lib.specs import UnknownUseCaseError
+from mlops_assets.lib.storage import ChangedError
+from serving.manifest import BundleError
 
 # What a person can do something about: the message says it all.
 REASONS = (
+    BundleError,
+    ChangedError,
     FeatureModelError,
     LedgerError,
     OSError,

@@ -2,6 +2,7 @@
 
 import argparse
 import getpass
+import json
 import os
 import sys
 from pathlib import Path
@@ -34,6 +35,27 @@ def add(commands: Commands) -> None:
     withdraw.add_argument("--by", default=None, help="who decides; default: the user")
     withdraw.add_argument("--undo", action="store_true", help="put it back")
     withdraw.set_defaults(run=_withdraw)
+
+    data = commands.add_parser("data", help="every version of the data, by digest")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="batches, training sets and bundles")
+    listing.set_defaults(run=_list)
+    show = actions.add_parser("show", help="what it is made of, and what was made of it")
+    show.set_defaults(run=_show)
+    export = actions.add_parser("export", help="the rows of a batch or of a training set")
+    export.set_defaults(run=_export)
+    for action in (listing, show, export):
+        action.add_argument("use_case")
+    for action in (show, export):
+        action.add_argument("digest", help="a digest, the key of a batch, or the start of one")
+    for action in (listing, show):
+        action.add_argument("--json", action="store_true", help="for programs")
+    export.add_argument("--to", type=Path, required=True, help="a .parquet or .csv file")
+    export.add_argument(
+        "--stage",
+        choices=("raw", "validated", "features"),
+        help="of a batch; default: the one whose digest is given, or its valid rows",
+    )
 
 
 def _land(options: argparse.Namespace) -> int:
@@ -103,4 +125,37 @@ def _withdraw(options: argparse.Namespace) -> int:
     print("the retrain sensor makes the next training set accordingly")
     if serves_withdrawn(store, Ledger(store, spec.name).entries()):
         print("the champion was trained on it and serves until the next version is promoted")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from mlops_assets.operations.catalogue import Catalogue, as_text, states
+
+    spec, store = load_spec(options.use_case), Storage(home.storage_root())
+    everything = Catalogue(store, spec, states(store, spec)).everything()
+    print(json.dumps(everything, indent=2) if options.json else as_text(everything))
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from mlops_assets.operations.catalogue import Catalogue, states
+
+    spec, store = load_spec(options.use_case), Storage(home.storage_root())
+    found = Catalogue(store, spec, states(store, spec)).show(options.digest)
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    for name, value in found.items():
+        lines = value if isinstance(value, list) else [value]
+        lines = [f"{k} {v}" for k, v in value.items()] if isinstance(value, dict) else lines
+        print(f"{name.replace('_', ' '):<17}", f"\n{'':<18}".join(map(str, lines or ["nothing"])))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from mlops_assets.operations.catalogue import Catalogue
+
+    spec, store = load_spec(options.use_case), Storage(home.storage_root())
+    rows = Catalogue(store, spec, {}).export(options.digest, options.to, options.stage)
+    print(f"{rows} rows in {options.to}")
     return 0

@@ -3,6 +3,8 @@
 import argparse
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
@@ -18,6 +20,12 @@ def add(commands: Commands) -> None:
     serve.add_argument("--port", type=int, help="default: MLOPS_SERVING_PORT or 8000")
     serve.set_defaults(run=_serve)
 
+    rebuild = commands.add_parser("rebuild", help="make a version again, and compare the two")
+    rebuild.add_argument("use_case")
+    rebuild.add_argument("version", help="its number, or the start of its bundle's digest")
+    rebuild.add_argument("--keep", type=Path, help="a new folder that keeps what is made")
+    rebuild.set_defaults(run=_rebuild)
+
     ledger = commands.add_parser("ledger", help="every decision about a model")
     ledger.add_argument("action", choices=("show", "verify"))
     ledger.add_argument("use_case", nargs="?")
@@ -30,6 +38,31 @@ def _serve(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "serving", "--use-case", spec.name, "--port", str(port)]
     command += ["--storage-root", str(home.storage_root()), "--environment", home.environment()]
     os.execv(sys.executable, command)
+
+
+def _rebuild(options: argparse.Namespace) -> int:
+    from mlops_assets.operations.rebuild import rebuild
+    from mlops_assets.operations.versions import bundle_of, numbers
+
+    spec, store = load_spec(options.use_case), Storage(home.storage_root())
+    digest = bundle_of(store, spec.name, options.version)
+    number = numbers(store, spec.name).get(digest, "without a number")
+    print(f"version {number} of {spec.name}, bundle {digest[:12]}", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.keep or Path(scratch) / "rebuilt"
+        if folder.exists():
+            raise FileExistsError(f"{folder} is there already; name a new folder")
+        made = rebuild(store, spec.name, digest, folder, lambda line: print(line, flush=True))
+    if made.equal:
+        print(f"the same bundle, bit by bit; no prediction of {made.rows} rows differs")
+        return 0
+    for reason in made.reasons:
+        print(reason)
+    print(
+        f"bundle {made.digest[:12]}: the largest difference of a probability over {made.rows} rows "
+        f"is {made.difference:.1e}"
+    )
+    return int(made.difference > 0)
 
 
 def _ledger(options: argparse.Namespace) -> int:

@@ -74,12 +74,16 @@ def write(parts: Parts, folder: Path) -> dict[str, Any]:
             for path in sorted(folder.iterdir())
         },
         "lineage": dict(parts.lineage),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in LIBRARIES},
+        "versions": versions(),
         "provenance": dict(parts.provenance),
     }
     _write_json(folder / MANIFEST, manifest)
     return manifest
+
+
+def versions() -> dict[str, str]:
+    """What computes here: Python and the libraries that a model depends on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 def golden_rows(

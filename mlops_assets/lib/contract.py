@@ -184,11 +184,40 @@ class Target(BaseModel):
         )
 
 
+class Earlier(BaseModel):
+    """What happens to batches that landed under an earlier version of the contract.
+
+    Attributes:
+        batches: ``migrate``: their raw rows are validated by the present contract, once columns are
+            renamed and filled; ``refuse``: none of them is used any more.
+        renamed: The column by the header that it had in landed files.
+        defaults: The value of a column that earlier versions did not have.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batches: Literal["migrate", "refuse"] = "migrate"
+    renamed: dict[str, ColumnName] = Field(default_factory=dict)
+    defaults: dict[ColumnName, Scalar | StrictBool | None] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.batches == "refuse" and (self.renamed or self.defaults):
+            raise ValueError("earlier: batches that are refused have nothing renamed or filled")
+        new = list(self.renamed.values())
+        twice = sorted({n for n in new if new.count(n) > 1} | (set(new) & self.defaults.keys()))
+        if twice:
+            raise ValueError(f"earlier: {', '.join(twice)}: renamed or filled twice")
+        return self
+
+
 class Contract(BaseModel):
     """The columns of a use case and its outcome, with a version.
 
     Attributes:
-        version: Raised when the meaning of the data changes.
+        version: Raised when the meaning of the data changes. Each batch keeps the number of the
+            version that it landed under.
+        earlier: What happens to batches of earlier versions.
         entity: The column that says whom or what a row is about, if rows share one. Rows of one
             entity stay on one side of the split, and are erased together.
         key: Columns that together name a row. A row that repeats the key of an earlier one of its
@@ -207,6 +236,7 @@ class Contract(BaseModel):
     key: list[ColumnName] = Field(default_factory=list)
     event_time: ColumnName | None = None
     duplicates: Literal["quarantine", "keep"] = "quarantine"
+    earlier: Earlier = Earlier()
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -230,6 +260,35 @@ class Contract(BaseModel):
             raise ValueError(f"event_time: column {self.event_time!r} is not a timestamp")
         if not self.inputs:
             raise ValueError("every column only identifies a row: the model has no input")
+        return self
+
+    @model_validator(mode="after")
+    def _earlier_batches_fit(self) -> Self:
+        if self.version == 1 and self.earlier != Earlier():
+            raise ValueError("earlier: version 1 has no earlier version")
+        by_name = {column.name: column for column in self.every_column}
+        headers = {column.landed_name for column in self.every_column}
+        for old, new in self.earlier.renamed.items():
+            if old in headers or new not in by_name:
+                raise ValueError(
+                    f"earlier.renamed: {old!r} to {new!r}: the first is a header of before, the "
+                    "second a column that is kept of a row now"
+                )
+        fixed = {name for _, name in self._identifying} | {self.target.column}
+        for name, value in self.earlier.defaults.items():
+            column = by_name.get(name)
+            if column is None or name in fixed or column.pii:
+                raise ValueError(
+                    f"earlier.defaults: {name!r} is not an input of the model: only an input is "
+                    "the same in every row"
+                )
+            if value is None and not column.nullable:
+                raise ValueError(f"earlier.defaults: column {name!r} is not nullable")
+            try:
+                RequestColumn.model_validate({**column.as_request(), "example": value})
+            except ValidationError as error:
+                said = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"earlier.defaults: {said}") from None
         return self
 
     @property
@@ -263,6 +322,8 @@ class Contract(BaseModel):
         for column in content["columns"]:
             del column["description"], column["example"]
         del content["target"]["description"]
+        if self.earlier == Earlier():
+            del content["earlier"]  # contracts of before it was there keep their digest
         return digest_of(content)
 
     def request_schema(self, use_case: str) -> dict[str, Any]:

@@ -44,8 +44,12 @@ class Privacy:
         """
         if not is_personal(contract):
             return cls()
+        by_name = {column.name: column for column in contract.columns}
+        # Under the headers of earlier versions, too: their batches are read again by this one.
+        before = contract.earlier.renamed
         hashed = frozenset(c.landed_name for c in contract.columns if c.pii == "hash")
-        kept = frozenset(column.landed_name for column in contract.every_column)
+        hashed |= {old for old, n in before.items() if n in by_name and by_name[n].pii == "hash"}
+        kept = frozenset(column.landed_name for column in contract.every_column) | before.keys()
         dropped = frozenset(column.landed_name for column in contract.columns) - kept
         return cls(kept, dropped, hashed, key_from_environment() if hashed else "")
 
@@ -91,4 +95,5 @@ def privacy_digest(contract: Contract) -> str | None:
     if not is_personal(contract):
         return None
     treated = sorted([column.landed_name, column.pii or ""] for column in contract.columns)
-    return digest_of([treated, contract.target.as_column().landed_name])
+    renamed = [contract.earlier.renamed] if contract.earlier.renamed else []
+    return digest_of([treated, contract.target.as_column().landed_name, *renamed])

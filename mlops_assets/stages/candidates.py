@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.evaluation import baseline
 from mlops_assets.lib.onnx_model import convert
 from mlops_assets.lib.report import score_table
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.statistics import with_intervals
+from mlops_assets.lib.spec import Decision, Split, UseCase
+from mlops_assets.lib.statistics import Interval, with_intervals
 from mlops_assets.lib.storage import Storage
-from mlops_assets.lib.training import Chosen, train
-from mlops_assets.lib.training_plan import STACK, Algorithm
+from mlops_assets.lib.training import Chosen, Trained, train
+from mlops_assets.lib.training_plan import STACK, Algorithm, Training
 from mlops_assets.lib.training_set import ROWS, read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import training_set
@@ -71,63 +72,25 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
         context: dg.AssetExecutionContext, storage: StorageRoot, mlflow: MlflowTracking
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         import numpy as np
-        import pyarrow.parquet as pq
 
         store, plan = storage.open(), spec.training
         source = current.read(store, spec.name, training_set.STAGE)
         if source is None:
             raise dg.Failure(f"there is no training set: materialise {spec.name}/training_set")
-        made_of = {member: _member(store, spec, member, source["digest"]) for member in members}
+        made_of: dict[Algorithm, dict[str, Any]] = {
+            member: _member(store, spec, member, source["digest"]) for member in members
+        }
         made = training_set.files(store, spec, source)
-        rows = read_rows(made, source["features"], spec.split)
-        features, target = rows.features, rows.target[: rows.train]
 
         tags = {"training_set": source["digest"], "algorithm": algorithm}
         with (
             mlflow.run(context, spec.name, tags) as tracked,
             tempfile.TemporaryDirectory() as scratch,
         ):
-            wall, cpu = time.perf_counter(), time.process_time()
-            trained = train(
-                algorithm,
-                features[: rows.train],
-                target,
-                plan,
-                {name: _chosen(record) for name, record in made_of.items()},
-                rows.ties,
-            )
-            seconds = {
-                "wall": time.perf_counter() - wall,
-                "CPU": time.process_time() - cpu,
-            }
-            threshold = spec.decision.threshold
-            scored = trained.scored
-            truth, out_of_fold = target[scored], trained.out_of_fold[scored]
-            scores = with_intervals(truth, out_of_fold, threshold, seed=plan.seed)
-            dummy = baseline(truth, threshold, plan.seed)
             local = Path(scratch)
-            (local / MODEL).write_bytes(convert(trained.estimator, features.shape[1]))
-            predictions = pq.read_table(
-                made / ROWS, columns=["row_id", "side", "target"]
-            ).to_pandas()
-            predictions["probability"] = _answers(trained.estimator, features, rows.place)
-            tested = np.full(len(rows.place) - rows.train, np.nan)
-            predictions["out_of_fold"] = np.append(trained.out_of_fold, tested)[rows.place]
-            predictions.to_parquet(local / PREDICTIONS, index=False)
-            record: dict[str, Any] = {
-                "algorithm": algorithm,
-                "training_set": source["digest"],
-                "parameters": trained.chosen.parameters,
-                "fold_parameters": trained.chosen.by_fold,
-                "members": {name: member["digest"] for name, member in made_of.items()},
-                # A search that the clock ended does not end at the same trial again.
-                "reproducible": not trained.cut
-                and all(member["reproducible"] for member in made_of.values()),
-                "scored_rows": int(scored.sum()),
-                "out_of_fold": {name: score.as_dict() for name, score in scores.items()},
-                "files": {name: file_digest(local / name) for name in (MODEL, PREDICTIONS)},
-            }
-            record["digest"] = digest = digest_of(record)
+            entry = make(algorithm, made, source, spec.split, plan, spec.decision, made_of, local)
+            trained, record = entry.trained, entry.record
+            digest = record["digest"]
             run = tracked.active_run()
             record["mlflow"] = {"run": run.info.run_id, "experiment": run.info.experiment_id}
             _log(tracked, record, local)
@@ -135,6 +98,7 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
             store.publish(local, folder(spec.name, digest))
         current.write(store, spec.name, stage(algorithm), record)
 
+        scores, dummy = entry.scores, entry.dummy
         url = mlflow.run_url(run.info.experiment_id, run.info.run_id)
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(digest),
@@ -146,16 +110,17 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
                 "searches cut short by the budget": trained.cut,
                 "reproducible": record["reproducible"],
                 "rows scored out of fold": record["scored_rows"],
-                **{f"seconds ({clock})": value for clock, value in seconds.items()},
+                **{f"seconds ({clock})": value for clock, value in entry.seconds.items()},
                 "MLflow run": dg.MetadataValue.url(url),
                 "training set": source["digest"],
                 "digest": digest,
             },
         )
+        out_of_fold = trained.out_of_fold[trained.scored]
         finite = int(np.isfinite(out_of_fold).sum())
         said = f"{finite} of {len(out_of_fold)} rows have a score"
-        if len(out_of_fold) < len(target):
-            said += f"; the oldest {len(target) - len(out_of_fold)} are fitted on only"
+        if len(out_of_fold) < len(trained.scored):
+            said += f"; the oldest {len(trained.scored) - len(out_of_fold)} are fitted on only"
         yield asked.result(context, "trained", finite == len(out_of_fold), digest, said)
         said = "; ".join(trained.complaints[:3]) or "every fit converged"
         yield asked.result(context, "converged", not trained.complaints, digest, said)
@@ -173,6 +138,88 @@ def _answers(estimator: Any, features: Any, place: Any) -> Any:
 
     parts = [place[first : first + CHUNK_ROWS] for first in range(0, len(place), CHUNK_ROWS)]
     return np.concatenate([estimator.predict_proba(features[part])[:, 1] for part in parts])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A candidate as it enters the contest.
+
+    Attributes:
+        record: What it is made of, its scores and the digests of its files, with its own digest.
+        scores: Out of fold, by metric.
+        dummy: The same of a model that always says the prior.
+        seconds: Time of the training, by clock.
+    """
+
+    trained: Trained
+    record: dict[str, Any]
+    scores: dict[str, Interval]
+    dummy: dict[str, Interval]
+    seconds: dict[str, float]
+
+
+def make(
+    algorithm: Algorithm,
+    made: Path,
+    source: Mapping[str, Any],
+    split: Split,
+    plan: Training,
+    decision: Decision,
+    members: Mapping[Algorithm, Mapping[str, Any]],
+    local: Path,
+) -> Entry:
+    """Train a candidate, and write its model and its predictions.
+
+    Args:
+        algorithm: Which.
+        made: Folder of the training set.
+        source: Record of the training set.
+        split: What the training set was made with.
+        plan: Search, folds and seed.
+        decision: Sets the threshold.
+        members: Records of what the stacked ensemble is made of.
+        local: Receives ``model.onnx`` and ``predictions.parquet``.
+    """
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    rows = read_rows(made, source["features"], split)
+    features, target = rows.features, rows.target[: rows.train]
+    wall, cpu = time.perf_counter(), time.process_time()
+    trained = train(
+        algorithm,
+        features[: rows.train],
+        target,
+        plan,
+        {name: _chosen(record) for name, record in members.items()},
+        rows.ties,
+    )
+    seconds = {"wall": time.perf_counter() - wall, "CPU": time.process_time() - cpu}
+    threshold = decision.threshold
+    scored = trained.scored
+    truth, out_of_fold = target[scored], trained.out_of_fold[scored]
+    scores = with_intervals(truth, out_of_fold, threshold, seed=plan.seed)
+    dummy = baseline(truth, threshold, plan.seed)
+    (local / MODEL).write_bytes(convert(trained.estimator, features.shape[1]))
+    predictions = pq.read_table(made / ROWS, columns=["row_id", "side", "target"]).to_pandas()
+    predictions["probability"] = _answers(trained.estimator, features, rows.place)
+    tested = np.full(len(rows.place) - rows.train, np.nan)
+    predictions["out_of_fold"] = np.append(trained.out_of_fold, tested)[rows.place]
+    predictions.to_parquet(local / PREDICTIONS, index=False)
+    record: dict[str, Any] = {
+        "algorithm": algorithm,
+        "training_set": source["digest"],
+        "parameters": trained.chosen.parameters,
+        "fold_parameters": trained.chosen.by_fold,
+        "members": {name: member["digest"] for name, member in members.items()},
+        # A search that the clock ended does not end at the same trial again.
+        "reproducible": not trained.cut
+        and all(member["reproducible"] for member in members.values()),
+        "scored_rows": int(scored.sum()),
+        "out_of_fold": {name: score.as_dict() for name, score in scores.items()},
+        "files": {name: file_digest(local / name) for name in (MODEL, PREDICTIONS)},
+    }
+    return Entry(trained, record | {"digest": digest_of(record)}, scores, dummy, seconds)
 
 
 def _member(store: Storage, spec: UseCase, name: Algorithm, digest: str) -> dict[str, Any]:

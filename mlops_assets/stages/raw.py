@@ -9,6 +9,7 @@ import dagster as dg
 
 from mlops_assets.lib.batches import Batches, Receipt
 from mlops_assets.lib.digests import file_digest, short
+from mlops_assets.lib.migration import landed_under
 from mlops_assets.lib.privacy import Privacy, privacy_digest
 from mlops_assets.lib.reading import UnreadableError, read_table, restrict
 from mlops_assets.lib.spec import UseCase
@@ -154,6 +155,7 @@ def _read(
         "delimiter": table.delimiter,
         "encoding": table.encoding,
         "privacy": privacy_digest(spec.contract),
+        "contract_version": landed_under(known, receipt.key, spec.contract),
     }
     known.point(receipt.key, STAGE, pointer)
     notes = [

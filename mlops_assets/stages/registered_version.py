@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib import bundle, current
+from mlops_assets.lib import bundle, current, recipe
 from mlops_assets.lib.model_card import card
 from mlops_assets.lib.onnx_model import PARITY, predict
 from mlops_assets.lib.sandbox import try_bundle
@@ -72,6 +72,7 @@ def build(spec: UseCase) -> dg.Definitions:
             "candidate": entry["digest"],
             "algorithm": entry["algorithm"],
             "contract": source["contract"],
+            "recipe": recipe.keep(store, spec.name, recipe.Recipe.of(spec)),
             "batches": source["batches"],
         }
         rows = training_set.files(store, spec, source)

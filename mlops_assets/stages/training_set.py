@@ -1,7 +1,7 @@
 """``training_set``: the frozen rows of the accepted batches, and only those."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,11 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.lib import current
+from mlops_assets.lib.contract import Contract
 from mlops_assets.lib.dbt_project import FeatureModel
 from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.feature_sql import portable
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec import Split, UseCase
 from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.training_set import (
     GROUP,
@@ -98,23 +99,22 @@ def build(
 
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch)
-            summary = assemble(
-                [_source(store, batch) for batch in accepted], spec.contract, spec.split, local
-            )
             last = accepted[-1].pointers[features.STAGE]
             names = [column.name for column in spec.contract.inputs]
-            record: dict[str, Any] = {
-                "wanted": wanted_digest(spec, model, accepted),
-                "files": {name: file_digest(local / name) for name in (ROWS, INPUTS)},
-                "batches": [batch.lineage() for batch in accepted],
-                "features": summary.features,
-                "features_sql": portable(last["sql"], last["location"], names),
-                "contract": {"version": spec.contract.version, "digest": spec.contract.digest},
-                "split": spec.split.model_dump()
-                | {"cutoff": summary.cutoff and summary.cutoff.isoformat()},
-                "rows": {"train": summary.train, "test": summary.test},
-            }
-            record["digest"] = digest = digest_of(record)
+            summary, record = make(
+                [_source(store, batch) for batch in accepted],
+                spec.contract,
+                spec.split,
+                local,
+                {
+                    "wanted": wanted_digest(spec, model, accepted),
+                    "batches": [batch.lineage() for batch in accepted],
+                    "features_sql": portable(last["sql"], last["location"], names),
+                    "contract": {"version": spec.contract.version, "digest": spec.contract.digest},
+                    "split": spec.split.model_dump(),
+                },
+            )
+            digest = record["digest"]
             store.publish(local, folder(spec.name, digest))
         current.write(store, spec.name, STAGE, record)
 
@@ -172,6 +172,40 @@ def build(
         yield asked.result(context, "enough_rows", enough, digest, said)
 
     return dg.Definitions(assets=[training_set])
+
+
+def make(
+    sources: list[Source],
+    contract: Contract,
+    split: Split,
+    local: Path,
+    origin: Mapping[str, Any],
+) -> tuple[Summary, dict[str, Any]]:
+    """Write the rows of a training set, and say what they are made of.
+
+    Args:
+        sources: See ``assemble``.
+        contract: Of the batches.
+        split: Which rows are held out.
+        local: An empty folder for the rows.
+        origin: ``wanted``, ``batches`` (their digests), ``features_sql``, and ``contract`` and
+            ``split`` as they are written down.
+
+    Returns:
+        The counts and the record, with its digest.
+    """
+    summary = assemble(sources, contract, split, local)
+    record: dict[str, Any] = {
+        **origin,
+        "files": {name: file_digest(local / name) for name in (ROWS, INPUTS)},
+        "features": summary.features,
+        "split": {
+            **origin["split"],
+            "cutoff": summary.cutoff and summary.cutoff.isoformat(),
+        },
+        "rows": {"train": summary.train, "test": summary.test},
+    }
+    return summary, record | {"digest": digest_of(record)}
 
 
 def leaks(spec: UseCase, summary: Summary) -> list[str]:

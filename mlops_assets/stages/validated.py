@@ -13,6 +13,7 @@ from mlops_assets.lib.batch_profile import profile_table
 from mlops_assets.lib.batches import Batches, Receipt
 from mlops_assets.lib.digests import digest_of, file_digest, short
 from mlops_assets.lib.ledger import Ledger, withdrawn
+from mlops_assets.lib.migration import landed_under, migration
 from mlops_assets.lib.privacy import is_personal
 from mlops_assets.lib.spec import Limit, UseCase
 from mlops_assets.lib.validation import Validation, missing_columns, validate
@@ -275,28 +276,41 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         source = input_digest(spec, landed["digest"])
         pointer = {"input": source, "contract_version": spec.contract.version}
 
-        missing = missing_columns(spec.contract, landed["columns"])
-        if missing:
+        if "contract_version" not in landed:
+            # Of before it was recorded: said once, since this very validation moves the only trace.
+            landed = {**landed, "contract_version": landed_under(known, key, spec.contract)}
+            known.point(key, raw.STAGE, landed)
+        migrated = migration(spec.contract, landed)
+        missing = missing_columns(spec.contract, migrated.columns)
+        if migrated.refused or missing:
             known.point(key, STAGE, {**pointer, "digest": source, "file": None})
-            said = f"no column {', '.join(missing)}; the file has {', '.join(landed['columns'])}"
-            if is_personal(spec.contract):
+            said = migrated.refused or (
+                f"no column {', '.join(missing)}; the file has {', '.join(landed['columns'])}"
+            )
+            if missing and is_personal(spec.contract):
                 said += (
                     ". With personal data in the contract only the columns that it names are kept: "
                     "if it names more since the file was read, land the file again"
                 )
             yield asked.result(context, "schema", False, source, said)
             names = [check.name for check in asked.checks if check.name != "schema"]
-            yield from asked.unanswered(context, names, source, "columns are missing")
+            why = "the batch is refused" if migrated.refused else "columns are missing"
+            yield from asked.unanswered(context, names, source, why)
             names = [check.name for check in asked_aside.checks]
-            yield from asked_aside.unanswered(context, names, source, "columns are missing")
+            yield from asked_aside.unanswered(context, names, source, why)
             return
 
         file = f"{spec.name}/validated/{key}-{short(source)}.parquet"
         aside = f"{spec.name}/quarantine/{key}-{short(source)}.parquet"
-        with store.writing(file) as good, store.writing(aside) as bad:
+        rows = store.verified(landed["file"], landed["digest"])
+        with (
+            store.writing(file) as good,
+            store.writing(aside) as bad,
+            migrated.applied(rows) as present,
+        ):
             found = validate(
                 spec.contract,
-                store.verified(landed["file"], landed["digest"]),
+                present,
                 good,
                 bad,
                 batch=key.rsplit("-", 1)[-1],
@@ -338,8 +352,9 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         said = f"{found.quarantined} of {found.rows} rows are in quarantine"
         subject = file_digest(store.path(aside))
         yield asked_aside.result(context, "empty", not found.quarantined, subject, said)
-        extra = sorted(set(landed["columns"]) - {c.landed_name for c in spec.contract.every_column})
+        extra = sorted(set(migrated.columns) - {c.landed_name for c in spec.contract.every_column})
         said = f"{len(columns) - 1} columns" + (f"; not used: {', '.join(extra)}" if extra else "")
+        said += f"; {migrated.said}" if migrated.said else ""
         yield asked.result(context, "schema", True, digest, said)
         landed_at = datetime.fromisoformat(receipt.landed_at).astimezone(UTC).replace(tzinfo=None)
         for name, passed, said in judge(
