@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mlops_assets import home
 from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import BATCH_DECISIONS, Ledger
+from mlops_assets.lib.ledger import BATCH_DECISIONS, Ledger, withdrawn
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.training_set import ROWS, literal
@@ -268,16 +269,14 @@ class Catalogue:
 
 def states(store: Storage, spec: UseCase) -> dict[str, str]:
     """How far each batch has come, by what Dagster's checks and the ledger say."""
-    from dagster import DagsterInstance
-
-    from mlops_assets import home
-    from mlops_assets.lib.dbt_project import feature_model, prepare
-    from mlops_assets.lib.ledger import withdrawn
-    from mlops_assets.stages.evidence import look_at_batches
-
     batches = Batches(store, spec.name)
     if not (home.home() / "dagster").is_dir():
         return dict.fromkeys(withdrawn(Ledger(store, spec.name).entries()), "withdrawn")
+    from dagster import DagsterInstance
+
+    from mlops_assets.lib.dbt_project import feature_model, prepare
+    from mlops_assets.stages.evidence import look_at_batches
+
     model = feature_model(prepare(spec.name, spec.contract), spec.name)
     with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
         looked = look_at_batches(instance, batches, spec, model)

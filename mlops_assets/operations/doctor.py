@@ -218,11 +218,17 @@ def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
         return
     about, version = f"{spec.name} champion", crowned["version"]
     try:
-        verify(store.path(crowned["path"]), crowned["bundle"])
+        manifest = verify(store.path(crowned["path"]), crowned["bundle"])
     except BundleError as error:
         do = f"materialise {spec.name}/registered_version, or promote another version"
         yield Finding(about, "fail", f"the bundle of version {version} is damaged: {error}", do)
         return
+    agreed = manifest["lineage"]["contract"]
+    present = spec.contract
+    if agreed["version"] == present.version and agreed["digest"] != present.digest:
+        said = f"it has changed since version {version} was trained, and is still {present.version}"
+        do = "raise contract.version if the data mean something else; if not, nothing is to be done"
+        yield Finding(f"{spec.name} contract", "warn", said, do)
     gone = serves_withdrawn(store, entries)
     if gone:
         said = f"version {version} was trained on {', '.join(gone)}, which is withdrawn"

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
-from mlops_assets.operations.retention import Needed, needed, unneeded
+from mlops_assets.operations.retention import Needed, needed, spent, unneeded
 from mlops_assets.resources import MlflowTracking
 
 # A run that is at work may have made an object and not yet pointed to it.
@@ -47,6 +48,7 @@ class Pruning:
         self.dry_run = dry_run
         self.now = now or datetime.now(UTC)
         self.oldest = self.now - timedelta(days=spec.retention.days)
+        self.oldest_run = self.now - timedelta(days=spec.retention.days_of_runs)
 
     def run(self) -> Iterator[str]:
         """Remove what may go, and say so.
@@ -71,15 +73,21 @@ class Pruning:
         # MLflow's versions first: they are found by the bundles that are still there.
         yield from self._prune_mlflow(keep)
         yield self._remove("objects no kept version needs", self._unneeded(keep))
+        yield self._remove("landed files", list(spent(self.store, self.spec, self.now)))
         leftovers = [p for p in self.store.leftovers(self.spec.name) if self._is_old(p)]
         yield self._remove("half-written files of killed processes", leftovers)
-        yield self._prune_dagster(keep, [run for run, at in runs if at < self.oldest])
+        yield self._prune_dagster(keep, [run for run, at in runs if at < self.oldest_run])
 
     def _unneeded(self, keep: Needed) -> list[Path]:
-        return [path for path in unneeded(self.store, self.spec, keep) if self._is_old(path)]
+        found = []
+        for path in unneeded(self.store, self.spec, keep):
+            kind: Any = path.relative_to(self.store.root).parts[1]
+            if self._is_old(path, 86_400 * self.spec.retention.stores.get(kind, 0)):
+                found.append(path)
+        return found
 
-    def _is_old(self, path: Path) -> bool:
-        return self.now.timestamp() - path.stat().st_mtime > YOUNG_SECONDS
+    def _is_old(self, path: Path, seconds: float = 0) -> bool:
+        return self.now.timestamp() - path.stat().st_mtime > max(seconds, YOUNG_SECONDS)
 
     def _remove(self, what: str, paths: Sequence[Path]) -> str:
         if self.dry_run:
@@ -123,7 +131,7 @@ class Pruning:
         for run in going if not self.dry_run else []:
             self.instance.compute_log_manager.delete_logs(prefix=[run.run_id])
             self.instance.delete_run(run.run_id)
-        return f"  {len(going)} Dagster runs older than {self.spec.retention.days:g} days"
+        return f"  {len(going)} Dagster runs older than {self.spec.retention.days_of_runs:g} days"
 
     def _prune_mlflow(self, keep: Needed) -> Iterator[str]:
         client = self.mlflow.client()
@@ -150,7 +158,7 @@ class Pruning:
         while True:
             found = client.search_runs(
                 [experiment.experiment_id],
-                f"attributes.end_time < {int(self.oldest.timestamp() * 1000)}",
+                f"attributes.end_time < {int(self.oldest_run.timestamp() * 1000)}",
                 page_token=page,
             )
             for run in found:
@@ -164,7 +172,7 @@ class Pruning:
             for run_id in going:
                 client.delete_run(run_id)
             self._collect(going)
-        yield f"  {len(going)} MLflow runs older than {self.spec.retention.days:g} days"
+        yield f"  {len(going)} MLflow runs older than {self.spec.retention.days_of_runs:g} days"
 
     def _collect(self, runs: Sequence[str]) -> None:
         """Have MLflow drop the runs that it has only marked, with their files.

@@ -1,6 +1,7 @@
 """Which objects of a use case are needed, by following digests from what must be kept.
 
-The ledger, what landed and the evidence of the checks are never touched: they are the history.
+The ledger and the evidence of the checks are never touched: they are the history. What landed goes
+only where the spec says so.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
 
 # Objects named by their digest, as folders, files or both.
-NAMED = ("bundles", "training_sets", "candidates", "evaluations")
+NAMED = ("bundles", "recipes", "training_sets", "candidates", "evaluations")
 # Files of batches; one that no batch points to any more may still be in a kept version's lineage.
 POINTED = ("raw", "validated", "features", "quarantine")
 
@@ -76,6 +77,8 @@ def needed(store: Storage, spec: UseCase, now: datetime) -> Needed:
         for stage in POINTED:
             pointer = batches.pointer(key, stage) or {}
             keep.files |= {pointer[name] for name in ("file", "quarantine") if pointer.get(name)}
+        scores = batches.pointer(key, "predictions")
+        keep.files |= {scores["folder"]} if scores else set()
     return keep
 
 
@@ -91,7 +94,8 @@ def _keep_version(store: Storage, spec: UseCase, digest: str, keep: Needed) -> N
     if manifest is None:
         return
     lineage = manifest["lineage"]
-    keep.digests |= {lineage[name] for name in ("training_set", "candidate", "evaluation")}
+    made_of = ("training_set", "candidate", "evaluation", "recipe")
+    keep.digests |= {lineage[name] for name in made_of if name in lineage}
     _keep_evaluation(store, spec, lineage["evaluation"], keep)
     for batch in lineage["batches"]:
         keep.digests |= {batch[stage] for stage in ("raw", "validated", "features")}
@@ -118,8 +122,28 @@ def unneeded(store: Storage, spec: UseCase, keep: Needed) -> Iterator[Path]:
         for name in store.list(f"{spec.name}/{kind}"):
             if name.removesuffix(".json") not in keep.digests:
                 yield store.path(f"{spec.name}/{kind}/{name}")
+    for name in store.list(f"{spec.name}/predictions"):
+        if f"{spec.name}/predictions/{name}" not in keep.files:
+            yield store.path(f"{spec.name}/predictions/{name}")
     for kind in POINTED:
         for name in store.list(f"{spec.name}/{kind}"):
             key = f"{spec.name}/{kind}/{name}"
             if key not in keep.files and file_digest(store.path(key)) not in keep.digests:
                 yield store.path(key)
+
+
+def spent(store: Storage, spec: UseCase, now: datetime) -> Iterator[Path]:
+    """Landed files that the spec keeps no longer: their batch was ingested, its raw rows stay."""
+    if spec.retention.landed is None:
+        return
+    batches = Batches(store, spec.name)
+    for receipt in batches.receipts():
+        path = Path(receipt.path)
+        age = (now - datetime.fromisoformat(receipt.landed_at)).total_seconds()
+        if (
+            age > spec.retention.landed * 86_400
+            and path.is_relative_to(batches.landing)
+            and path.is_file()
+            and batches.pointer(receipt.key, "features") is not None
+        ):
+            yield path

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mlops_assets.operations.catalogue import Catalogue, Named, UnknownDataError
+from mlops_assets.operations.catalogue import Catalogue, Named, UnknownDataError, as_text
 from tests.platform import DATA, HEART, Platform, platform
 from tests.test_cli import mlops
 
@@ -38,8 +38,7 @@ def test_everything_is_listed_with_digest_rows_time_and_state(made: Platform) ->
     assert (training_set["rows"], bundle["rows"]) == (303, 303)
     assert (bundle["version"], bundle["state"]) == ("1", "approved")
     assert all(each["when"] for kind in found.values() for each in kind)
-    said = mlops(made.home, "data", "list", HEART).stdout
-    assert f"{bundle['digest'][:12]}  version 1  303 rows" in said
+    assert f"{bundle['digest'][:12]}  version 1  303 rows" in as_text(found)
 
 
 def test_lineage_is_shown_both_ways(made: Platform, catalogue: Catalogue) -> None:

@@ -13,6 +13,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from mlops_assets.lib import current
 from mlops_assets.lib.ledger import LedgerError
+from mlops_assets.lib.spec import Retention
 from mlops_assets.operations.prune import BusyError, Pruning
 from mlops_assets.operations.retention import needed, unneeded
 from tests.platform import DATA, HEART, Platform, platform
@@ -177,3 +178,35 @@ def test_old_runs_of_dagster_go_and_their_evidence_stays(made: Platform) -> None
     latest = made.instance.get_latest_materialization_event(dg.AssetKey([HEART, "raw"]))
     assert latest is not None
     assert made.instance.get_run_by_id(latest.run_id) is not None
+
+
+def test_each_store_and_what_landed_have_days_of_their_own(
+    made: Platform, retrained: Platform
+) -> None:
+    before = files(made)
+    landed = [path for path in before if "/landing/" in path]
+    keys = made.batches.keys()
+    for receipt in made.batches.receipts():  # they name the files that were copied
+        path = made.batches.landing / Path(receipt.path).relative_to(retrained.batches.landing)
+        record = {**vars(receipt), "path": str(path)}
+        made.store.write_json(f"{HEART}/batches/{receipt.key}/receipt.json", record)
+    scores = {key: f"{HEART}/predictions/{key}" for key in (keys[0], "old")}
+    for folder in scores.values():
+        made.store.path(folder).mkdir(parents=True)
+    made.batches.point(keys[0], "predictions", {"folder": scores[keys[0]]})
+    made.spec.__dict__["retention"] = Retention.model_validate(
+        {"landed": 400, "runs": 400, "stores": {"candidates": 400, "predictions": 300}}
+    )
+    said = prune(made)
+    assert "0 landed files" in said
+    assert "0 MLflow runs older than 400 days" in said
+    assert len(made.store.list(f"{HEART}/candidates")) == 6
+    assert len(made.store.list(f"{HEART}/training_sets")) == 1
+    # What a batch points to stays; what was made again by another bundle has had its days.
+    assert made.store.list(f"{HEART}/predictions") == [keys[0]]
+
+    made.spec.__dict__["retention"] = Retention(landed=300)
+    assert f"{len(landed)} landed files" in prune(made)
+    assert [path for path in files(made) if "/landing/" in path] == []
+    assert len(made.store.list(f"{HEART}/raw")) == 2
+    assert [receipt.key for receipt in made.batches.receipts()] == keys
