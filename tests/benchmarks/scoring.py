@@ -8,12 +8,12 @@ every core that it can use; the memory is the peak of the platform's own process
     python -m tests.benchmarks.scoring [ROWS] [ALGORITHM]
 """
 
-import json
 import multiprocessing
 import resource
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,8 @@ def by_scikit_learn(estimator: Any, features: Path, names: list[str]) -> tuple[f
     return seconds, total
 
 
-def by_platform(home: Path, digest: str, folder: str, answer: Any) -> None:
-    """In a process of its own, whose memory is its own."""
+def by_platform(home: Path, digest: str, folder: str) -> tuple[int, float, float]:
+    """Rows, seconds and peak memory in GiB; for a process of its own."""
     from mlops_assets.lib.scoring import score
     from mlops_assets.lib.storage import Storage
     from serving.bundle import Bundle
@@ -93,7 +93,7 @@ def by_platform(home: Path, digest: str, folder: str, answer: Any) -> None:
     scores = score(loaded, "1", home / "validated.parquet", Storage(home), folder)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    answer.put(json.dumps({"seconds": seconds, "rows": scores.rows, "gib": peak}))
+    return scores.rows, seconds, peak
 
 
 def main() -> None:
@@ -103,27 +103,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, platform(Path(scratch)) as made:
         estimator, names, digest = prepare(made, algorithm, rows)
         print(f"{rows:,} rows, {len(names)} features, calibrated {algorithm}")
-        spawned = multiprocessing.get_context("spawn")
         for number in range(ROUNDS):
             theirs, total = by_scikit_learn(estimator, made.home / "features.parquet", names)
-            answer = spawned.Queue()
             folder = f"scores-{number}"
-            work = (made.home, digest, folder, answer)
-            process = spawned.Process(target=by_platform, args=work)
-            process.start()
-            ours = json.loads(answer.get())
-            process.join()
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+                done, ours, gib = alone.submit(by_platform, made.home, digest, folder).result()
             with duckdb.connect() as database:
                 query = f"select count(*), sum(probability) from '{made.store.root.parent}/{folder}"
                 found = database.execute(f"{query}/*.parquet'").fetchone()
             assert found is not None
-            assert found[0] == ours["rows"] == rows
+            assert found[0] == done == rows
             assert abs(found[1] - total) <= 1e-5 * rows
             print(
                 f"scikit-learn, predict_proba alone    {rows / theirs:12,.0f} rows/s\n"
-                f"platform, valid rows to scores       {rows / ours['seconds']:12,.0f} rows/s, "
-                f"{theirs / ours['seconds']:.2f} times as many; "
-                f"peak {ours['gib']:.2f} GiB (at most {LIMIT_GIB})"
+                f"platform, valid rows to scores       {rows / ours:12,.0f} rows/s, "
+                f"{theirs / ours:.2f} times as many; "
+                f"peak {gib:.2f} GiB (at most {LIMIT_GIB})",
+                flush=True,
             )
 
 
