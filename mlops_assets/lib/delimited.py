@@ -14,20 +14,19 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mlops_assets.lib.contract import normalise_header
 from mlops_assets.lib.landed import SAMPLE_BYTES, Landed, UnreadableError
 from mlops_assets.lib.privacy import Privacy
 from mlops_assets.lib.raw_table import SPACES, RawWriter, RowBuffer, checked_header
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 DELIMITERS = ",;\t|"
 LF, CR, QUOTE = b'\n\r"'
 # Bytes that a character of white space has; those of other characters beyond ASCII are among them.
-MAY_BE_SPACE = np.array([byte >= 128 or chr(byte).isspace() for byte in range(256)])
+MAY_BE_SPACE = bytes(byte >= 128 or chr(byte).isspace() for byte in range(256))
 
 
 @dataclass(frozen=True)
@@ -218,6 +217,7 @@ class _Plain:
 
     def write(self, writer: RawWriter, before: int) -> None:
         """Write its rows; ``before`` is the number of the line before its first."""
+        import numpy as np
         import pyarrow as pa
 
         good = self._parsed() if self.fits.any() else [pa.array([], pa.string())] * self.width
@@ -240,6 +240,7 @@ class _Plain:
 
     def _parsed(self) -> list[pa.Array]:
         """The columns of the lines that fit, trimmed."""
+        import numpy as np
         import pyarrow as pa
         import pyarrow.csv as pacsv
 
@@ -268,6 +269,8 @@ class _Plain:
 
     def _blank(self, good: list[pa.Array]) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
         """Which of the lines that fit have no value at all; None where every one has."""
+        import numpy as np
+
         if not min(column.null_count for column in good):
             return None
         blank = np.ones(len(good[0]), bool)
@@ -276,6 +279,8 @@ class _Plain:
         return blank if blank.any() else None
 
     def _malformed(self, privacy: Privacy, before: int) -> Iterator[tuple[int, str]]:
+        import numpy as np
+
         for index in np.flatnonzero(~self.fits).tolist():
             start = self.ends[index - 1] + 1 if index else 0
             record = _record(self.block[start : self.ends[index]].decode(), self.delimiter)
@@ -288,6 +293,8 @@ class _Plain:
 
 def _plain(block: bytes, delimiter: str, width: int) -> _Plain | None:
     """Look whether every line of a block is a record; None where that is not certain."""
+    import numpy as np
+
     if b"\0" in block or block.count(b"\r") != block.count(b"\r\n"):
         return None
     data = np.frombuffer(block, np.uint8)
@@ -315,6 +322,7 @@ def _plain(block: bytes, delimiter: str, width: int) -> _Plain | None:
 
 def _trimmed(column: pa.Array) -> pa.Array:
     """Cells without white space around them, an empty one as NULL."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -325,7 +333,7 @@ def _trimmed(column: pa.Array) -> pa.Array:
         return column
     data = np.frombuffer(text, np.uint8)
     edges = np.concatenate([data[ends[filled]], data[ends[filled + 1] - 1]])
-    if not MAY_BE_SPACE[edges].any():
+    if not np.frombuffer(MAY_BE_SPACE, np.bool_)[edges].any():
         return column
     trimmed = pc.utf8_trim(column, SPACES)
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
