@@ -14,9 +14,18 @@ def home() -> Path:
     return Path(os.environ.get("MLOPS_HOME") or DEFAULT).absolute()
 
 
-def storage_root() -> Path:
-    """Data, bundles, ledgers and desired states."""
-    return home() / "storage"
+def storage_root() -> str:
+    """Data, bundles, ledgers and desired states.
+
+    A folder in the folder of all state, unless ``MLOPS_STORAGE_ROOT`` names another one or
+    ``s3://bucket/prefix``.
+    """
+    return os.environ.get("MLOPS_STORAGE_ROOT") or str(home() / "storage")
+
+
+def cache_folder() -> Path:
+    """Local copies of what lies in a remote storage root; it may be removed at any time."""
+    return home() / "cache"
 
 
 def mlflow_folder() -> Path:

@@ -42,9 +42,10 @@ def main(arguments: Sequence[str]) -> int:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    follows = f"{settings.storage_root}/{settings.desired_state}"
     log.info(
         "listening",
-        extra={"fields": {"url": f"http://{host}:{port}/docs", "follows": settings.desired_state}},
+        extra={"fields": {"url": f"http://{host}:{port}/docs", "follows": follows}},
     )
     server = uvicorn.Server(
         uvicorn.Config(

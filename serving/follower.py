@@ -11,16 +11,17 @@ import math
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from serving.bucket import StoreError
 from serving.bundle import Bundle
 from serving.manifest import BundleError
 from serving.metrics import Metrics
 from serving.settings import Settings
+from serving.source import open_source
 
 _CHAMPION: Final = "champion"
 _LONGEST_RETRY_SECONDS: Final = 30.0
@@ -74,13 +75,15 @@ class Follower:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         """Start with nothing to serve."""
         self._settings = settings
+        self._source = open_source(settings.storage_root)
+        self._where = self._source.name(settings.desired_state)
         self._metrics = metrics
         self.current: Served | None = None
         self.desired: Role | None = None
-        self.problem: str | None = f"{settings.desired_state}: not looked at yet"
+        self.problem: str | None = f"{self._where}: not looked at yet"
         self.looked = False
         # Unlike any real stamp, so that the first look is a change.
-        self._stamp: tuple[int, int, int] | None = (-1, -1, -1)
+        self._stamp: str | None = "never"
         self._retry_at = math.inf
         self._delay = 0.0
         self._stopped = threading.Event()
@@ -103,20 +106,21 @@ class Follower:
 
     def look(self) -> None:
         """Look once and follow a change. Never raises: what fails becomes `problem`."""
-        path = self._settings.desired_state
+        stamp, absent = None, None
         try:
-            status = path.stat()
-            stamp, absent = (status.st_mtime_ns, status.st_size, status.st_ino), None
+            stamp = self._source.stamp(self._settings.desired_state)
+        except StoreError as error:
+            absent = str(error)
         except OSError as error:
-            stamp, absent = None, f"{path}: no desired state: {error.strerror}"
+            absent = f"{self._where}: no desired state: {error.strerror}"
         if stamp != self._stamp:
             self._stamp, self._delay = stamp, 0.0
         elif monotonic() < self._retry_at:
             return
         self._retry_at = math.inf
         try:
-            problem = absent or self._follow(path)
-        except BundleError as error:
+            problem = absent or self._follow()
+        except (BundleError, StoreError) as error:
             problem = self._failed(str(error))
         except Exception as error:
             problem = self._failed(f"{type(error).__name__}: {error}", unexpected=error)
@@ -125,21 +129,21 @@ class Follower:
         self.problem = problem
         self.looked = True
 
-    def _follow(self, path: Path) -> str | None:
-        champion = _read_champion(path, self._settings)
+    def _follow(self) -> str | None:
+        champion = self._read_champion()
         self.desired = champion
         if champion is None:
             self.current = None
             self._metrics.withdrawn()
-            return f"{path}: withdrawn: names no {_CHAMPION}"
+            return f"{self._where}: withdrawn: names no {_CHAMPION}"
         current = self.current
         if current is not None and current.role == champion:
             return None
         if current is not None and current.role.digest == champion.digest:
             bundle = current.bundle
         else:
-            folder = _inside(self._settings.storage_root, champion.bundle)
-            bundle = Bundle.load(folder, champion.digest, self._settings.use_case)
+            with self._source.bundle(champion.bundle) as folder:
+                bundle = Bundle.load(folder, champion.digest, self._settings.use_case)
         self.current = Served(champion, bundle)
         self._metrics.swapped(champion.version, champion.digest)
         log.info(
@@ -147,6 +151,31 @@ class Follower:
             extra={"fields": {**champion.model_dump(), "golden_rows": bundle.golden_rows}},
         )
         return None
+
+    def _read_champion(self) -> Role | None:
+        settings, where = self._settings, self._where
+        try:
+            content = self._source.read(settings.desired_state)
+            state = DesiredState.model_validate(json.loads(content))
+            champion = state.roles.get(_CHAMPION)
+            role = None if champion is None else Role.model_validate(champion)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise BundleError(
+                f"{where}: {field}: {first['msg']}, found {first['input']!r:.80}"
+            ) from None
+        except StoreError:
+            raise
+        except (OSError, ValueError, RecursionError) as error:
+            raise BundleError(f"{where}: cannot be read: {error}") from None
+        for name, expected in (
+            ("use_case", settings.use_case),
+            ("environment", settings.environment),
+        ):
+            if (found := getattr(state, name)) != expected:
+                raise BundleError(f"{where}: {name}: expected {expected!r}, found {found!r:.80}")
+        return role
 
     def _failed(self, problem: str, unexpected: Exception | None = None) -> str:
         # The same state may turn good later: files of a bundle can still be arriving.
@@ -156,30 +185,3 @@ class Follower:
         if unexpected is not None and problem != self.problem:
             log.error("unexpected error", exc_info=unexpected)
         return problem
-
-
-def _read_champion(path: Path, settings: Settings) -> Role | None:
-    try:
-        state = DesiredState.model_validate(json.loads(path.read_bytes()))
-        champion = state.roles.get(_CHAMPION)
-        role = None if champion is None else Role.model_validate(champion)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{path}: {'.'.join(map(str, first['loc']))}"
-        raise BundleError(f"{where}: {first['msg']}, found {first['input']!r:.80}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: cannot be read: {error}") from None
-    for name, expected in (
-        ("use_case", settings.use_case),
-        ("environment", settings.environment),
-    ):
-        if (found := getattr(state, name)) != expected:
-            raise BundleError(f"{path}: {name}: expected {expected!r}, found {found!r:.80}")
-    return role
-
-
-def _inside(root: Path, relative: str) -> Path:
-    folder = (root / relative).resolve()
-    if not folder.is_relative_to(root.resolve()):
-        raise BundleError(f"bundle {relative!r} lies outside the storage root {root}")
-    return folder

@@ -2,10 +2,11 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from serving.bucket import SCHEME, check_url
 
 # Names become parts of paths, so they hold nothing that could lead out of the storage root.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -13,7 +14,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 # The variables of each setting, first one wins, and what it is for. The command line comes first.
 _SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
     "use_case": (("SERVING_USE_CASE",), "the use case to serve; required"),
-    "storage_root": (("SERVING_STORAGE_ROOT",), "default: $MLOPS_HOME/storage or .mlops/storage"),
+    "storage_root": (
+        ("SERVING_STORAGE_ROOT", "MLOPS_STORAGE_ROOT"),
+        "a folder or s3://bucket/prefix; default: $MLOPS_HOME/storage or .mlops/storage",
+    ),
     "environment": (("SERVING_ENVIRONMENT", "MLOPS_ENVIRONMENT"), "default: dev"),
     "host": (("SERVING_HOST",), "default: 127.0.0.1"),
     "port": (("SERVING_PORT",), "default: 8000; 0 lets the system choose"),
@@ -26,11 +30,13 @@ class SettingsError(ValueError):
     """A setting is missing or wrong. The message is one line that names it and how to give it."""
 
 
-def _local_folder(value: Any) -> Any:
+def _root(value: Any) -> str:
     text = str(value).removeprefix("file://")
+    if text.startswith(SCHEME):
+        return check_url(text)
     if "://" in text:
-        raise ValueError(f"storage {text!r} is not supported yet: give a local folder or file://")
-    return Path(text)
+        raise ValueError("give a local folder, file:///folder or s3://bucket/prefix")
+    return text
 
 
 class Settings(BaseModel):
@@ -38,7 +44,8 @@ class Settings(BaseModel):
 
     Attributes:
         use_case: The use case to serve; one a process.
-        storage_root: The local folder that holds bundles and desired states.
+        storage_root: Where bundles and desired states lie: a local folder, or
+            `s3://bucket/prefix`.
         environment: Which desired state to follow, `<environment>.json`.
         host: The address to listen on.
         port: The port to listen on; 0 lets the system choose one.
@@ -49,7 +56,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     use_case: Name
-    storage_root: Annotated[Path, BeforeValidator(_local_folder)]
+    storage_root: Annotated[str, BeforeValidator(_root)]
     environment: Name = "dev"
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8000, ge=0, le=65535)
@@ -59,9 +66,9 @@ class Settings(BaseModel):
     ] = "INFO"
 
     @property
-    def desired_state(self) -> Path:
-        """The file that says what to serve."""
-        return self.storage_root / self.use_case / "desired" / f"{self.environment}.json"
+    def desired_state(self) -> str:
+        """The file that says what to serve, under the storage root."""
+        return f"{self.use_case}/desired/{self.environment}.json"
 
 
 def load_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:

@@ -1,3 +1,4 @@
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from tests.postgres import Postgres
 from tests.postgres import postgres as running_postgres
 from tests.s3 import Seaweed
 from tests.s3 import seaweed as running_seaweed
+from tests.trouble import Trouble, listening
 
 
 @pytest.fixture(autouse=True)
@@ -44,4 +46,28 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
 def postgres() -> Iterator[Postgres]:
     """A real PostgreSQL server; each test makes a table of its own."""
     with running_postgres() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def bucket(seaweed: Seaweed) -> str:
+    """A bucket for all who keep to a prefix: the store keeps volumes for each, and has few."""
+    return seaweed.bucket()
+
+
+@pytest.fixture
+def s3_root(seaweed: Seaweed, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A storage root of its own in the store, for this process and those that it starts."""
+    for name, value in seaweed.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
+    return f"s3://{bucket}/{uuid.uuid4().hex}/root"
+
+
+@pytest.fixture
+def trouble(seaweed: Seaweed, s3_root: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trouble]:
+    del s3_root  # its variables, of which one is another now
+    made = Trouble(seaweed.endpoint)
+    with listening(made) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         yield made

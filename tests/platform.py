@@ -57,12 +57,18 @@ class Platform:
     """One use case on a folder of its own."""
 
     def __init__(
-        self, home: Path, instance: dg.DagsterInstance, definitions: dg.Definitions, url: str
+        self,
+        home: Path,
+        instance: dg.DagsterInstance,
+        definitions: dg.Definitions,
+        url: str,
+        root: str | None = None,
     ) -> None:
+        root = root or str(home / "storage")
         self.home = home
         self.instance = instance
         self.spec = quick_spec()
-        self.store = Storage(home / "storage")
+        self.store = Storage(root)
         self.batches = Batches(self.store, HEART)
         self.ledger = Ledger(self.store, HEART)
         self.mlflow = MlflowTracking(
@@ -72,7 +78,7 @@ class Platform:
         )
         self.target = LocalTarget(url=url, environment="dev")
         self.resources = {
-            "storage": StorageRoot(root=str(home / "storage")),
+            "storage": StorageRoot(root=root),
             "mlflow": self.mlflow,
             "target": self.target,
         }
@@ -142,15 +148,18 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
 
 
 @contextmanager
-def platform(home: Path, url: str = "http://127.0.0.1:9") -> Iterator[Platform]:
+def platform(
+    home: Path, url: str = "http://127.0.0.1:9", root: str | None = None
+) -> Iterator[Platform]:
     """A platform on a new instance.
 
     Args:
         home: An empty folder.
         url: Of the serving app; nothing listens at the default.
+        root: The storage root, if it is not a folder there.
     """
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Platform(home, instance, quick_definitions(), url)
+        yield Platform(home, instance, quick_definitions(), url, root)
 
 
 def environment(home: Path) -> dict[str, str]:

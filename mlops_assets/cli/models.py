@@ -36,7 +36,7 @@ def _serve(options: argparse.Namespace) -> int:
     spec = load_spec(options.use_case)
     port = options.port if options.port is not None else home.port("serving")
     command = [sys.executable, "-m", "serving", "--use-case", spec.name, "--port", str(port)]
-    command += ["--storage-root", str(home.storage_root()), "--environment", home.environment()]
+    command += ["--storage-root", home.storage_root(), "--environment", home.environment()]
     os.execv(sys.executable, command)
 
 

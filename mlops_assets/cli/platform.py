@@ -127,7 +127,7 @@ def _clean(_: argparse.Namespace) -> int:
     if stopped:
         print(f"stopped {stopped} processes that a demo had left behind")
     if folder.is_dir():
-        ours = {"storage", "dagster", "mlflow", "dagster.yaml", ".demo.lock", LOGS}
+        ours = {"storage", "dagster", "mlflow", "cache", "dagster.yaml", ".demo.lock", LOGS}
         ours |= {"logs", ".logs_queue", "history", "schedules", ".telemetry"}  # of Dagster
         others = sorted({entry.name for entry in folder.iterdir()} - ours)
         if others:

@@ -13,7 +13,7 @@ def resources() -> dg.Definitions:
     """The resources, and one process a run: its steps share their imports."""
     return dg.Definitions(
         resources={
-            "storage": StorageRoot(root=str(storage_root())),
+            "storage": StorageRoot(root=storage_root()),
             "mlflow": MlflowTracking(
                 tracking_uri=mlflow_uri(),
                 ui=url("mlflow"),

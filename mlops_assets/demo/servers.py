@@ -50,7 +50,7 @@ def start(servers: Servers, use_case: str) -> None:
         "dagster", [*dagster, "--port", str(home.port("dagster"))], environment, home.PROJECT
     )
     serving = [python, "-m", "serving", "--use-case", use_case, "--port", str(home.port("serving"))]
-    serving += ["--storage-root", str(home.storage_root()), "--environment", home.environment()]
+    serving += ["--storage-root", home.storage_root(), "--environment", home.environment()]
     servers.start("serving", serving, environment, home.PROJECT)
 
 

@@ -8,15 +8,15 @@ import os
 import re
 import shutil
 import unicodedata
-import uuid
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlops_assets.lib.digests import digest_of, file_digest, short
 from mlops_assets.lib.storage import Storage
+from serving.bucket import Object
 
 SLUG_LENGTH = 40
 # A file that changed this recently may still be written by somebody.
@@ -64,12 +64,15 @@ class Batches:
     def __init__(self, storage: Storage, use_case: str) -> None:
         self.storage = storage
         self.use_case = use_case
-        self.landing = storage.path(f"{use_case}/landing")
+        self.landing = f"{use_case}/landing"
 
-    def land(self, file: Path, name: str | None = None) -> Path:
+    def land(self, file: Path, name: str | None = None) -> str:
         """Hand a file over: a reader sees all of it or nothing.
 
         Each content has a folder of its own, so that a new file under a used name replaces nothing.
+
+        Returns:
+            The key under which it lies.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -80,25 +83,17 @@ class Batches:
         if name.startswith(".") or "/" in name:
             raise ValueError(f"{name!r}: a landed file has a name of its own, and not a hidden one")
         content = file_digest(file)
-        target = self.landing / short(content) / name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.parent / f".{uuid.uuid4().hex}"
-            try:
+        target = f"{self.landing}/{short(content)}/{name}"
+        if not self.storage.exists(target):
+            with self.storage.writing(target) as partial:
                 shutil.copyfile(file, partial)
-                with partial.open("rb") as handle:
-                    os.fsync(handle.fileno())
                 os.utime(partial, (0, 0))  # whole from the start: nothing to wait for
-                partial.rename(target)
-            finally:
-                partial.unlink(missing_ok=True)
         return target
 
     def has_landed(self, name: str, content: str) -> bool:
         """Whether a file of this name and of a content's digest was handed over before."""
-        return (
-            self.receipt(batch_key(name, content)) is not None
-            or (self.landing / short(content) / name).exists()
+        return self.receipt(batch_key(name, content)) is not None or self.storage.exists(
+            f"{self.landing}/{short(content)}/{name}"
         )
 
     def look(self, now: float) -> None:
@@ -109,34 +104,30 @@ class Batches:
         Args:
             now: The time, in seconds since the epoch.
         """
-        if not self.landing.is_dir():
-            return
-        for path in sorted(self.landing.rglob("*")):
+        for file in self.storage.files(self.landing):
+            path = PurePosixPath(file.key)
             hidden = any(part.startswith(".") for part in path.relative_to(self.landing).parts)
-            if hidden or not path.is_file():
+            if hidden or 0 <= now - file.changed < SETTLE_SECONDS:
                 continue
             try:
-                stat = path.stat()
-                if 0 <= now - stat.st_mtime < SETTLE_SECONDS:
-                    continue
-                content = _content(path, stat.st_size, stat.st_mtime_ns)
+                content = _content(self.storage.root, file)
             except FileNotFoundError:  # taken away since it was listed
                 continue
             readable = os.fsencode(path).decode("utf-8", "replace")
             if readable != str(path):
                 # A name that is not UTF-8 fits in no record: a copy of a readable name lands.
-                self.land(path, Path(readable).name)
+                self.land(self.storage.local(file.key), PurePosixPath(readable).name)
                 continue
-            self._write_receipt(path, content, stat.st_size, now)
+            self._write_receipt(path, content, file.size, now)
 
-    def _write_receipt(self, path: Path, content: str, size: int, now: float) -> None:
+    def _write_receipt(self, path: PurePosixPath, content: str, size: int, now: float) -> None:
         key = batch_key(path.name, content)
         if self.storage.exists(self._key(key, "receipt")):
             return
         receipt = Receipt(
             key=key,
             name=path.name,
-            path=str(path),
+            path=self.storage.uri(str(path)),
             content=content,
             digest=batch_digest(path.name, content),
             size=size,
@@ -157,6 +148,39 @@ class Batches:
         value = self.storage.read_json(self._key(key, "receipt"))
         return None if value is None else Receipt(**value)
 
+    def landed(self, receipt: Receipt) -> Path | None:
+        """The landed file of a batch, as a local path; None where it is gone or has changed."""
+        key = self.landed_key(receipt)
+        try:
+            path = Path(receipt.path) if key is None else self.storage.local(key)
+            return path if file_digest(path) == receipt.content else None
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+
+    def is_there(self, receipt: Receipt) -> bool:
+        """Whether something lies where the batch has landed."""
+        key = self.landed_key(receipt)
+        return Path(receipt.path).is_file() if key is None else self.storage.exists(key)
+
+    def forget(self, receipt: Receipt) -> bool:
+        """Remove the landed file of a batch from the landing place; its receipt stays.
+
+        Returns:
+            Whether it was there, unchanged, and is gone now.
+        """
+        key = self.landed_key(receipt)
+        if key is None or not self.is_there(receipt) or self.landed(receipt) is None:
+            return False
+        self.storage.remove(key)
+        return True
+
+    def landed_key(self, receipt: Receipt) -> str | None:
+        """The key of a landed file; None if it is elsewhere: the storage root was moved since."""
+        start = self.storage.uri(self.landing)
+        if not receipt.path.startswith(f"{start}/"):
+            return None
+        return f"{self.landing}{receipt.path.removeprefix(start)}"
+
     def receipts(self) -> list[Receipt]:
         """Every receipt, first landed first."""
         found = [receipt for key in self.keys() if (receipt := self.receipt(key)) is not None]
@@ -172,7 +196,6 @@ class Batches:
 
 
 @lru_cache(maxsize=65_536)
-def _content(path: Path, size: int, modified_ns: int) -> str:
+def _content(root: str, file: Object) -> str:
     """Digest of a file, computed once for each state of it."""
-    del size, modified_ns  # they are the key of the cache
-    return file_digest(path)
+    return file_digest(Storage(root).local(file.key))

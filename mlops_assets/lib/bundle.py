@@ -17,8 +17,9 @@ from typing import Any
 from mlops_assets.lib.contract import Contract
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.reference import profile
+from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.training_set import INPUTS, ROWS, literal
-from serving.manifest import MANIFEST, content_digest
+from serving.manifest import MANIFEST, BundleError, content_digest, verify
 
 GOLDEN_ROWS = 64
 LIBRARIES = ("duckdb", "numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx", "xgboost")
@@ -104,6 +105,21 @@ def golden_rows(
     names = [*columns, "expected_probability"]
     rows = pl.read_parquet(folder / "golden.parquet", columns=names, n_rows=most, glob=False)
     return [(row, row.pop("expected_probability")) for row in rows.to_dicts()]
+
+
+def verify_stored(store: Storage, key: str, digest: str) -> dict[str, Any]:
+    """Check a bundle as it lies in the storage now.
+
+    Returns:
+        Its manifest.
+
+    Raises:
+        BundleError: If it is gone, or is not what the digest names.
+    """
+    try:
+        return verify(store.local(key), digest)
+    except FileNotFoundError as error:
+        raise BundleError(str(error)) from None
 
 
 def digest(manifest: Mapping[str, Any]) -> str:

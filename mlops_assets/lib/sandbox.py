@@ -55,7 +55,7 @@ def try_bundle(bundle: Path, digest: str, use_case: str, columns: list[str]) -> 
         columns: The contract's columns.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        root = Storage(Path(scratch))
+        root = Storage(scratch)
         root.publish(bundle, f"{use_case}/bundles/{digest}")
         champion = {
             "version": "sandbox",
@@ -75,10 +75,10 @@ def try_bundle(bundle: Path, digest: str, use_case: str, columns: list[str]) -> 
 
 
 @contextmanager
-def _app(use_case: str, root: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def _app(use_case: str, root: str, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     port = free_port()
     command = [sys.executable, "-m", "serving", "--use-case", use_case, "--port", str(port)]
-    command += ["--storage-root", str(root), "--environment", ENVIRONMENT]
+    command += ["--storage-root", root, "--environment", ENVIRONMENT]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SERVING_")}
     with log.open("w") as output:
         process = subprocess.Popen(command, stderr=output, stdout=output, env=clean)

@@ -95,7 +95,7 @@ class Catalogue:
     def _training_set(self, digest: str) -> dict[str, Any]:
         import pyarrow.parquet as pq
 
-        path = self.store.path(f"{self.name}/training_sets/{digest}/{ROWS}")
+        path = self.store.local(f"{self.name}/training_sets/{digest}/{ROWS}")
         first = next((e for e in self.entries if e.get("training_set") == digest), None)
         return {
             "digest": digest,
@@ -204,7 +204,7 @@ class Catalogue:
         """Rows by batch."""
         import duckdb
 
-        path = self.store.path(f"{self.name}/training_sets/{training_set}/{ROWS}")
+        path = self.store.local(f"{self.name}/training_sets/{training_set}/{ROWS}")
         query = "select batch, count(*) from read_parquet(?) group by 1 order by 1"
         with duckdb.connect() as database:
             return dict(database.execute(query, [literal(path)]).fetchall())
@@ -259,7 +259,7 @@ class Catalogue:
                 "training set that it is made of"
             )
         if named.kind == "training set":
-            return self.store.path(f"{self.name}/training_sets/{named.name}/{ROWS}")
+            return self.store.local(f"{self.name}/training_sets/{named.name}/{ROWS}")
         stage = stage or named.stage or "validated"
         pointer = self.batches.pointer(named.name, stage) or {}
         if pointer.get("file") is None:

@@ -5,7 +5,6 @@ It changes nothing. Every examination answers by itself, whatever the others fin
 
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.specs import load_specs
 from mlops_assets.lib.storage import Storage
 from mlops_assets.operations.withdraw import serves_withdrawn
+from serving.bucket import SCHEME
 
 Level = Literal["ok", "warn", "fail"]
 MOST_PYTHON = (3, 13)
@@ -136,22 +136,21 @@ def _disk() -> Iterator[Finding]:
 
 
 def _storage() -> Iterator[Finding]:
-    root = home.storage_root()
-    if not root.is_dir():
+    store = Storage(home.storage_root())
+    root, remote = store.root, store.root.startswith(SCHEME)
+    if not remote and not Path(root).is_dir():
         yield Finding("storage", "ok", f"{root} is not there yet; it is made when first written to")
         return
-    with tempfile.TemporaryDirectory(dir=root, prefix=".partial-doctor-") as scratch:
-        # What atomic writes rest on: a rename, and a link that fails where the name is taken.
-        store = Storage(Path(scratch))
-        store.write_json("renamed", {})
-        if not store.create_json("linked", {}) or store.create_json("linked", {}):
-            said = f"{root} does not take hard links as a local disk does"
-            yield Finding("storage", "fail", said, "move MLOPS_HOME to a local disk")
-            return
+    try:
+        store.check()
+    except OSError as error:
+        do = "see `Storage on S3` in docs/operations.md" if remote else "move it to a local disk"
+        yield Finding("storage", "fail", str(error), do)
+        return
     old = [
-        path
-        for path in Storage(root).leftovers(".")
-        if path.exists() and time.time() - path.stat().st_mtime > OLD_SECONDS
+        key
+        for key in store.leftovers(".")
+        if store.exists(key) and time.time() - store.changed(key) > OLD_SECONDS
     ]
     if old:
         said = f"{len(old)} half-written files of killed processes, for example {old[0]}"
@@ -203,7 +202,8 @@ def _use_cases() -> Iterator[Finding]:
 
 
 def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
-    from serving.manifest import BundleError, verify
+    from mlops_assets.lib.bundle import verify_stored
+    from serving.manifest import BundleError
 
     try:
         entries = Ledger(store, spec.name).verify()
@@ -218,7 +218,7 @@ def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
         return
     about, version = f"{spec.name} champion", crowned["version"]
     try:
-        manifest = verify(store.path(crowned["path"]), crowned["bundle"])
+        manifest = verify_stored(store, crowned["path"], crowned["bundle"])
     except BundleError as error:
         do = f"materialise {spec.name}/registered_version, or promote another version"
         yield Finding(about, "fail", f"the bundle of version {version} is damaged: {error}", do)

@@ -74,31 +74,28 @@ class Pruning:
         yield from self._prune_mlflow(keep)
         yield self._remove("objects no kept version needs", self._unneeded(keep))
         yield self._remove("landed files", list(spent(self.store, self.spec, self.now)))
-        leftovers = [p for p in self.store.leftovers(self.spec.name) if self._is_old(p)]
+        leftovers = [k for k in self.store.leftovers(self.spec.name) if self._is_old(k)]
         yield self._remove("half-written files of killed processes", leftovers)
         yield self._prune_dagster(keep, [run for run, at in runs if at < self.oldest_run])
 
-    def _unneeded(self, keep: Needed) -> list[Path]:
+    def _unneeded(self, keep: Needed) -> list[str]:
         found = []
-        for path in unneeded(self.store, self.spec, keep):
-            kind: Any = path.relative_to(self.store.root).parts[1]
-            if self._is_old(path, 86_400 * self.spec.retention.stores.get(kind, 0)):
-                found.append(path)
+        for key in unneeded(self.store, self.spec, keep):
+            kind: Any = key.split("/")[1]
+            if self._is_old(key, 86_400 * self.spec.retention.stores.get(kind, 0)):
+                found.append(key)
         return found
 
-    def _is_old(self, path: Path, seconds: float = 0) -> bool:
-        return self.now.timestamp() - path.stat().st_mtime > max(seconds, YOUNG_SECONDS)
+    def _is_old(self, key: str, seconds: float = 0) -> bool:
+        return self.now.timestamp() - self.store.changed(key) > max(seconds, YOUNG_SECONDS)
 
-    def _remove(self, what: str, paths: Sequence[Path]) -> str:
-        if self.dry_run:
-            files = [each for path in paths for each in (path, *path.rglob("*")) if each.is_file()]
-            size = sum(file.stat().st_size for file in files)
-        else:
-            size = sum(self.store.remove(path) for path in paths)
-        names = [str(path.relative_to(self.store.root)) for path in paths[:EXAMPLES]]
-        more = [f"and {len(paths) - EXAMPLES} more"] if len(paths) > EXAMPLES else []
-        listed = f": {', '.join(names + more)}" if paths else ""
-        return f"  {len(paths)} {what}, {size / 1e6:.1f} MB{listed}"
+    def _remove(self, what: str, keys: Sequence[str]) -> str:
+        size = sum(file.size for key in keys for file in self.store.files(key))
+        for key in keys if not self.dry_run else []:
+            self.store.remove(key)
+        more = [f"and {len(keys) - EXAMPLES} more"] if len(keys) > EXAMPLES else []
+        listed = f": {', '.join([*keys[:EXAMPLES], *more])}" if keys else ""
+        return f"  {len(keys)} {what}, {size / 1e6:.1f} MB{listed}"
 
     def _runs(self) -> list[tuple[dg.DagsterRun, datetime]]:
         """The use case's runs, with the time of their last news."""

@@ -61,7 +61,7 @@ def rebuild(
     """
     from mlops_assets.stages import candidates, training_set
 
-    old = store.path(f"{use_case}/bundles/{digest}")
+    old = store.local(f"{use_case}/bundles/{digest}")
     manifest = verify(old, digest)
     lineage = manifest["lineage"]
     made_with = _recipe(store, use_case, lineage)
@@ -164,7 +164,7 @@ def _file(store: Storage, use_case: str, key: str, stage: str, digest: str) -> P
     prefix = f"{use_case}/{stage}"
     names = [f"{prefix}/{n}" for n in store.list(prefix) if n.startswith(f"{key}-")]
     for name in sorted(names, key=lambda name: name != pointer.get("file")):
-        path = store.path(name)
+        path = store.local(name)
         if file_digest(path) == digest:
             return path
     return None

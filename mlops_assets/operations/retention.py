@@ -7,7 +7,6 @@ only where the spec says so.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from mlops_assets.lib import current
 from mlops_assets.lib.batches import Batches
@@ -116,34 +115,34 @@ def _keep_current(store: Storage, spec: UseCase, keep: Needed) -> None:
             keep.digests.add(record["digest"])
 
 
-def unneeded(store: Storage, spec: UseCase, keep: Needed) -> Iterator[Path]:
-    """Objects that nothing kept is made of."""
+def unneeded(store: Storage, spec: UseCase, keep: Needed) -> Iterator[str]:
+    """Keys of objects that nothing kept is made of."""
     for kind in NAMED:
         for name in store.list(f"{spec.name}/{kind}"):
             if name.removesuffix(".json") not in keep.digests:
-                yield store.path(f"{spec.name}/{kind}/{name}")
+                yield f"{spec.name}/{kind}/{name}"
     for name in store.list(f"{spec.name}/predictions"):
         if f"{spec.name}/predictions/{name}" not in keep.files:
-            yield store.path(f"{spec.name}/predictions/{name}")
+            yield f"{spec.name}/predictions/{name}"
     for kind in POINTED:
         for name in store.list(f"{spec.name}/{kind}"):
             key = f"{spec.name}/{kind}/{name}"
-            if key not in keep.files and file_digest(store.path(key)) not in keep.digests:
-                yield store.path(key)
+            if key not in keep.files and file_digest(store.local(key)) not in keep.digests:
+                yield key
 
 
-def spent(store: Storage, spec: UseCase, now: datetime) -> Iterator[Path]:
+def spent(store: Storage, spec: UseCase, now: datetime) -> Iterator[str]:
     """Landed files that the spec keeps no longer: their batch was ingested, its raw rows stay."""
     if spec.retention.landed is None:
         return
     batches = Batches(store, spec.name)
     for receipt in batches.receipts():
-        path = Path(receipt.path)
+        key = batches.landed_key(receipt)
         age = (now - datetime.fromisoformat(receipt.landed_at)).total_seconds()
         if (
-            age > spec.retention.landed * 86_400
-            and path.is_relative_to(batches.landing)
-            and path.is_file()
+            key is not None
+            and age > spec.retention.landed * 86_400
+            and store.exists(key)
             and batches.pointer(receipt.key, "features") is not None
         ):
-            yield path
+            yield key

@@ -1,7 +1,5 @@
 """The storage root as a Dagster resource."""
 
-from pathlib import Path
-
 import dagster as dg
 
 from mlops_assets.lib.batches import Batches
@@ -13,14 +11,14 @@ class StorageRoot(dg.ConfigurableResource[Storage]):
     """Data, bundles, ledgers and desired states under one root.
 
     Attributes:
-        root: A local folder; it is made when first written to.
+        root: A local folder, made when first written to, or ``s3://bucket/prefix``.
     """
 
     root: str
 
     def open(self) -> Storage:
         """The storage at this root."""
-        return Storage(Path(self.root))
+        return Storage(self.root)
 
     def batches(self, use_case: str) -> Batches:
         """The batches of a use case."""

@@ -158,9 +158,7 @@ def build(spec: UseCase) -> dg.Definitions:
                 "report": dg.MetadataValue.md(report.page(tables, pictures)),
                 "winner": best,
                 **{name: dg.MetadataValue.md(table) for name, table in tables.items()},
-                "pictures": dg.MetadataValue.path(
-                    str(store.path(f"{spec.name}/evaluations/{digest}"))
-                ),
+                "pictures": dg.MetadataValue.path(store.uri(f"{spec.name}/evaluations/{digest}")),
                 "threshold": threshold,
                 "cost of a row": dg.MetadataValue.json(record["cost"]),
                 "MLflow run": dg.MetadataValue.url(url),

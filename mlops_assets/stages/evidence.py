@@ -174,7 +174,7 @@ def _wanted(
     pointers: dict[str, dict[str, Any]] = {}
     wanted = gating(raw.checks(spec), receipt.digest)
     landed = batches.pointer(receipt.key, raw.STAGE)
-    if landed is None or raw.is_outdated(spec, receipt, landed):
+    if landed is None or raw.is_outdated(spec, batches, receipt, landed):
         return pointers, wanted
     pointers[raw.STAGE] = landed
     rows = batches.pointer(receipt.key, validated.STAGE)

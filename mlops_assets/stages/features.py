@@ -108,7 +108,7 @@ def build(
                 metadata={
                     "dagster/row_count": rows["rows"],
                     "dagster/column_schema": column_schema(columns),
-                    "dagster/uri": str(store.path(file)),
+                    "dagster/uri": store.uri(file),
                     "sql": dg.MetadataValue.md(f"```sql\n{compiled.strip()}\n```"),
                     "digest": digest,
                 },

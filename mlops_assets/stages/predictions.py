@@ -56,7 +56,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         if rows is None or rows["file"] is None:
             raise dg.Failure(f"batch {key} has no valid rows: materialise {spec.name}/validated")
         valid = store.verified(rows["file"], rows["digest"])
-        bundle = Bundle.load(store.path(crowned["path"]), crowned["bundle"], spec.name)
+        bundle = Bundle.load(store.local(crowned["path"]), crowned["bundle"], spec.name)
         if missing := missing_columns(bundle, valid):
             raise dg.Failure(
                 f"version {crowned['version']} reads {', '.join(missing)}, which batch {key} does "
@@ -93,7 +93,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
                         ("bundle", "VARCHAR", "Its digest."),
                     ]
                 ),
-                "dagster/uri": str(store.path(target)),
+                "dagster/uri": store.uri(target),
                 "version": crowned["version"],
                 "bundle": bundle.digest,
                 "positive share": scores.positives / max(scores.rows, 1),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import dagster as dg
 
 from mlops_assets.lib import current
+from mlops_assets.lib.bundle import verify_stored
 from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.evaluation import broken_floors
 from mlops_assets.lib.ledger import champion, last_decision, last_verdict, withdrawn
@@ -19,7 +20,7 @@ from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import candidates, evaluation, registered_version, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
 from mlops_assets.stages.evidence import Finding, findings, gating
-from serving.manifest import BundleError, verify
+from serving.manifest import BundleError
 
 STAGE = "promotion"
 Wanted = list[tuple[dg.AssetCheckKey, str]]
@@ -77,7 +78,7 @@ def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
         found: list[Finding] = []
         lineage: dict[str, Any] = {}
         try:
-            manifest = verify(store.path(challenger["bundle"]), digest)
+            manifest = verify_stored(store, challenger["bundle"], digest)
         except BundleError as error:
             reasons.append(f"the bundle is not what was registered: {error}")
         else:

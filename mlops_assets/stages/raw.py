@@ -74,7 +74,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
                 metadata={
                     "dagster/row_count": rows,
                     "dagster/column_schema": column_schema((c, "text", "") for c in columns),
-                    "dagster/uri": str(store.path(pointer["file"])),
+                    "dagster/uri": store.uri(pointer["file"]),
                     "format": pointer["format"],
                     "encoding": pointer["encoding"],
                     "delimiter": pointer["delimiter"],
@@ -125,11 +125,11 @@ def _read_or_kept(
     Raises:
         UnreadableError: If the file is no table, or is gone and was never read.
     """
-    path, before = Path(receipt.path), known.pointer(receipt.key, STAGE)
-    if path.is_file() and file_digest(path) == receipt.content:
-        return _read(spec, known, receipt, privacy)
+    path, before = known.landed(receipt), known.pointer(receipt.key, STAGE)
+    if path is not None:
+        return _read(spec, known, receipt, path, privacy)
     if before is None:
-        raise UnreadableError(f"{path} is gone or has changed since it landed")
+        raise UnreadableError(f"{receipt.path} is gone or has changed since it landed")
     return _kept(spec, known, receipt, before, privacy)
 
 
@@ -140,13 +140,14 @@ def _file(spec: UseCase, receipt: Receipt) -> str:
 
 
 def _read(
-    spec: UseCase, known: Batches, receipt: Receipt, privacy: Privacy
+    spec: UseCase, known: Batches, receipt: Receipt, path: Path, privacy: Privacy
 ) -> tuple[dict[str, Any], list[str]]:
     store, file = known.storage, _file(spec, receipt)
     with store.writing(file) as partial:
-        table = read_table(Path(receipt.path), partial, spec.reading, privacy)
+        table = read_table(path, partial, spec.reading, privacy)
+        digest = file_digest(partial)
     pointer = {
-        "digest": file_digest(store.path(file)),
+        "digest": digest,
         "file": file,
         "rows": table.rows,
         "columns": table.columns,
@@ -187,9 +188,10 @@ def _kept(
     file = _file(spec, receipt)
     with store.writing(file) as partial:
         columns = restrict(raw, partial, replace(privacy, hashed=now_hashed))
+        digest = file_digest(partial)
     pointer = {
         **before,
-        "digest": file_digest(store.path(file)),
+        "digest": digest,
         "file": file,
         "columns": columns,
         "hashed": sorted(privacy.hashed & set(columns)),
@@ -198,13 +200,13 @@ def _kept(
     return pointer, [*notes, "less what the contract has named personal data since then"]
 
 
-def is_outdated(spec: UseCase, receipt: Receipt, pointer: dict[str, Any]) -> bool:
+def is_outdated(spec: UseCase, known: Batches, receipt: Receipt, pointer: dict[str, Any]) -> bool:
     """Whether a landed file is there to be read anew, since other values are written now.
 
     A file that was removed has come back when the contract names a column that was not kept.
     """
     policy = privacy_digest(spec.contract)
-    return pointer.get("privacy") != policy and Path(receipt.path).is_file()
+    return pointer.get("privacy") != policy and known.is_there(receipt)
 
 
 def forget_landed(spec: UseCase, known: Batches, receipt: Receipt) -> bool:
@@ -213,11 +215,7 @@ def forget_landed(spec: UseCase, known: Batches, receipt: Receipt) -> bool:
     Returns:
         Whether it was there, in the landing place and unchanged, and is gone now.
     """
-    policy, path = privacy_digest(spec.contract), Path(receipt.path)
-    if policy is None or not path.is_relative_to(known.landing) or not path.is_file():
+    policy, pointer = privacy_digest(spec.contract), known.pointer(receipt.key, STAGE)
+    if policy is None or pointer is None or pointer.get("privacy") != policy:
         return False
-    pointer = known.pointer(receipt.key, STAGE)
-    if pointer is None or pointer.get("privacy") != policy or file_digest(path) != receipt.content:
-        return False
-    known.storage.remove(path)
-    return True
+    return known.forget(receipt)

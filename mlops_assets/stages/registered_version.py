@@ -95,7 +95,9 @@ def build(spec: UseCase) -> dg.Definitions:
             local = Path(scratch) / "bundle"
             manifest = bundle.write(parts, local)
             digest = bundle.digest(manifest)
-            path = store.publish(local, folder(spec.name, digest))
+            store.publish(local, folder(spec.name, digest))
+        # What lies there, which may be older than what was just made.
+        path = store.local(folder(spec.name, digest))
         text = card(spec, manifest, judged)
         version = mlflow.register(
             spec.name,
@@ -103,7 +105,11 @@ def build(spec: UseCase) -> dg.Definitions:
             digest,
             entry["mlflow"]["run"],
             text,
-            {"training_set": source["digest"], "dagster_run": context.run.run_id},
+            {
+                "training_set": source["digest"],
+                "dagster_run": context.run.run_id,
+                "source": store.uri(folder(spec.name, digest)),
+            },
         )
         record = {"version": version, "digest": digest, "bundle": folder(spec.name, digest)}
         current.write(store, spec.name, STAGE, record)
@@ -113,7 +119,7 @@ def build(spec: UseCase) -> dg.Definitions:
             metadata={
                 "version": version,
                 "model card": dg.MetadataValue.md(text),
-                "bundle": dg.MetadataValue.path(str(path)),
+                "bundle": dg.MetadataValue.path(store.uri(folder(spec.name, digest))),
                 "MLflow version": dg.MetadataValue.url(mlflow.version_url(spec.name, version)),
                 "algorithm": entry["algorithm"],
                 "digest": digest,

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.lib import desired_state
-from mlops_assets.lib.bundle import golden_rows
+from mlops_assets.lib.bundle import golden_rows, verify_stored
 from mlops_assets.lib.ledger import awaiting_rollout, champion
 from mlops_assets.lib.onnx_model import PARITY
 from mlops_assets.lib.spec import UseCase
@@ -20,7 +20,7 @@ from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.stages import promotion
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
-from serving.manifest import BundleError, verify
+from serving.manifest import BundleError
 
 STAGE = "rollout"
 
@@ -70,7 +70,7 @@ def build(spec: UseCase) -> dg.Definitions:
         # A rollout that was killed, or the champion once more, finds its own bundle there already.
         previous = before if before.get("champion", {}).get("digest") != digest else _last(entries)
         try:
-            verify(store.path(approved["path"]), digest)
+            verify_stored(store, approved["path"], digest)
             desired_state.write(store, spec.name, target.environment, {"champion": role})
             seconds = target.wait_for(digest, spec.rollout.timeout_seconds)
             said, answer = _smoke_test(store, target, spec, role)
@@ -120,7 +120,7 @@ def _smoke_test(
         TargetError: If the answer is another version's, or another number than training's.
     """
     columns = [column.name for column in spec.contract.inputs]
-    ((row, expected),) = golden_rows(store.path(role["bundle"]), columns, most=1)
+    ((row, expected),) = golden_rows(store.local(role["bundle"]), columns, most=1)
     answer = target.predict(row)
     if answer["version"] != role["version"] or answer["digest"] != role["digest"]:
         raise TargetError(f"version {answer['version']} answered in place of {role['version']}")

@@ -136,7 +136,7 @@ def build(
                         ),
                     ]
                 ),
-                "dagster/uri": str(store.path(folder(spec.name, digest))),
+                "dagster/uri": store.uri(folder(spec.name, digest)),
                 "train rows": summary.train,
                 "test rows": summary.test,
                 "positive rate": positive_rate,

@@ -316,7 +316,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
                 batch=key.rsplit("-", 1)[-1],
                 delimiter=landed["delimiter"],
             )
-        digest = file_digest(store.path(file))
+            digest = file_digest(good)
         known.point(
             key,
             STAGE,
@@ -338,19 +338,19 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
             metadata={
                 "dagster/row_count": found.valid,
                 "dagster/column_schema": column_schema(columns),
-                "dagster/uri": str(store.path(file)),
+                "dagster/uri": store.uri(file),
                 "quarantined": found.quarantined,
-                "quarantine": dg.MetadataValue.path(str(store.path(aside))),
-                "profile": dg.MetadataValue.md(profile_table(spec.contract, store.path(file))),
+                "quarantine": dg.MetadataValue.path(store.uri(aside)),
+                "profile": dg.MetadataValue.md(profile_table(spec.contract, store.local(file))),
                 "missing": dg.MetadataValue.json(found.missing),
                 "quality score": found.quality,
                 "positive rate": found.positive_rate,
                 "digest": digest,
             },
         )
-        yield quarantine.result(spec, found, store.path(aside))
+        yield quarantine.result(spec, found, store.local(aside))
         said = f"{found.quarantined} of {found.rows} rows are in quarantine"
-        subject = file_digest(store.path(aside))
+        subject = file_digest(store.local(aside))
         yield asked_aside.result(context, "empty", not found.quarantined, subject, said)
         extra = sorted(set(migrated.columns) - {c.landed_name for c in spec.contract.every_column})
         said = f"{len(columns) - 1} columns" + (f"; not used: {', '.join(extra)}" if extra else "")

@@ -21,8 +21,8 @@ def main() -> None:
         key = made.land(DATA / "heart_cleveland.csv")
         assert made.ingest(key).success
         pointers = {s: made.batches.pointer(key, s) or {} for s in ("features", "validated")}
-        features = pd.read_parquet(made.store.path(pointers["features"]["file"]))
-        validated = pd.read_parquet(made.store.path(pointers["validated"]["file"]))
+        features = pd.read_parquet(made.store.local(pointers["features"]["file"]))
+        validated = pd.read_parquet(made.store.local(pointers["validated"]["file"]))
         rows = features.merge(validated[["row_id", made.spec.contract.target.column]], on="row_id")
         plan = load_spec(HEART).training
         names = [name for name in features.columns if name != "row_id"]

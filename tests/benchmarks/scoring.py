@@ -41,7 +41,7 @@ def prepare(made: Platform, algorithm: Any, rows: int) -> tuple[Any, list[str], 
     key, contract, plan = made.land(DATA / "heart_cleveland.csv"), made.spec.contract, made.spec
     assert made.ingest(key).success
     stages = {stage: made.batches.pointer(key, stage) or {} for stage in ("features", "validated")}
-    paths = {stage: made.store.path(pointer["file"]) for stage, pointer in stages.items()}
+    paths = {stage: made.store.local(pointer["file"]) for stage, pointer in stages.items()}
     folder = made.home / "candidate"
     folder.mkdir()
     names = assemble(
@@ -109,7 +109,7 @@ def main() -> None:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
                 done, ours, gib = alone.submit(by_platform, made.home, digest, folder).result()
             with duckdb.connect() as database:
-                query = f"select count(*), sum(probability) from '{made.store.root.parent}/{folder}"
+                query = f"select count(*), sum(probability) from '{made.home}/{folder}"
                 found = database.execute(f"{query}/*.parquet'").fetchone()
             assert found is not None
             assert found[0] == done == rows

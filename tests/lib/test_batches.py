@@ -20,9 +20,13 @@ def batches(tmp_path: Path) -> Batches:
     return Batches(Storage(tmp_path / "root"), "tiny")
 
 
+def landing(batches: Batches) -> Path:
+    return batches.storage.local(batches.landing)
+
+
 def drop(batches: Batches, name: str, content: bytes, at: float = LONG_AGO) -> Path:
     """Put a file into the landing place by hand, last changed at a time."""
-    path = batches.landing / name
+    path = landing(batches) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     os.utime(path, (at, at))
@@ -33,7 +37,7 @@ def hand_over(batches: Batches, folder: Path, name: str, content: bytes) -> Path
     """Land a file from elsewhere."""
     file = folder / "elsewhere.csv"
     file.write_bytes(content)
-    return batches.land(file, name)
+    return batches.storage.local(batches.land(file, name))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_same_file_landed_twice_is_one_file(batches: Batches, tmp_path: Path) ->
     batches.look(LONG_AGO)
     batches.look(LONG_AGO + 9)
     assert len(batches.keys()) == 1
-    assert [p for p in batches.landing.rglob("*") if p.is_file()] == [first]
+    assert [p for p in landing(batches).rglob("*") if p.is_file()] == [first]
     assert batches.receipts()[0].landed_at == "2001-09-09T01:46:40+00:00"
 
 
@@ -161,7 +165,7 @@ def test_name_that_would_be_lost_or_leave_the_landing_place_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="has a name of its own"):
         hand_over(batches, tmp_path, name, b"a\n1\n")
-    assert not batches.landing.exists()
+    assert not landing(batches).exists()
 
 
 def test_file_or_folder_that_cannot_land_is_refused(batches: Batches, tmp_path: Path) -> None:
@@ -169,7 +173,7 @@ def test_file_or_folder_that_cannot_land_is_refused(batches: Batches, tmp_path: 
         batches.land(tmp_path / "nothing.csv")
     with pytest.raises(IsADirectoryError):
         batches.land(tmp_path)
-    assert not batches.landing.exists()
+    assert not landing(batches).exists()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +189,7 @@ def test_file_with_an_awkward_name_lands(batches: Batches, tmp_path: Path, name:
 
 def test_name_that_is_not_utf8_lands_under_a_readable_one(batches: Batches) -> None:
     drop(batches, "good.csv", b"a\n1\n")
-    odd = os.fsencode(batches.landing) + b"/caf\xe9.csv"
+    odd = os.fsencode(landing(batches)) + b"/caf\xe9.csv"
     Path(os.fsdecode(odd)).write_bytes(b"a\n2\n")
     batches.look(time.time() + 100)
     batches.look(time.time() + 200)
@@ -197,7 +201,7 @@ def test_name_that_is_not_utf8_lands_under_a_readable_one(batches: Batches) -> N
 
 def test_broken_link_does_not_stop_the_look(batches: Batches) -> None:
     drop(batches, "b.csv", b"a\n1\n")
-    (batches.landing / "a.csv").symlink_to(batches.landing / "nowhere.csv")
+    (landing(batches) / "a.csv").symlink_to(landing(batches) / "nowhere.csv")
     batches.look(LONG_AGO + 100)
     assert [r.name for r in batches.receipts()] == ["b.csv"]
 

@@ -27,7 +27,7 @@ import sys, time
 from pathlib import Path
 from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.storage import Storage
-ledger = Ledger(Storage(Path(sys.argv[1])), "tiny")
+ledger = Ledger(Storage(sys.argv[1]), "tiny")
 time.sleep(max(0.0, float(sys.argv[4]) - time.time()))
 for number in range(int(sys.argv[3])):
     ledger.append("approved", {"bundle": sys.argv[2], "number": number})
@@ -36,8 +36,10 @@ for number in range(int(sys.argv[3])):
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(Storage(tmp_path / "root"), "tiny")
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
+    remote = getattr(request, "param", "folder") == "s3"
+    root = request.getfixturevalue("s3_root") if remote else tmp_path / "root"
+    return Ledger(Storage(root), "tiny")
 
 
 @pytest.fixture
@@ -50,15 +52,15 @@ def written(ledger: Ledger) -> Ledger:
 
 
 def entry_file(ledger: Ledger, number: int) -> Path:
-    return ledger.storage.path(f"tiny/ledger/{number:08d}.json")
+    return ledger.storage.local(f"tiny/ledger/{number:08d}.json")
 
 
 def rewrite(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def start(root: Path, who: str, count: int, at: float = 0) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", APPENDER, str(root), who, str(count), str(at)]
+def start(root: str, who: str, count: int, at: float = 0) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", APPENDER, root, who, str(count), str(at)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -163,7 +165,7 @@ def test_reordering_with_new_numbers_is_found(written: Ledger) -> None:
 
 @pytest.mark.parametrize("name", ["00000002-copy.json", "00000003a.json", "copy.json"])
 def test_number_that_is_there_twice_is_found(written: Ledger, name: str) -> None:
-    copy = written.storage.path(f"tiny/ledger/{name}")
+    copy = written.storage.local(f"tiny/ledger/{name}")
     copy.write_text(entry_file(written, 3).read_text())
     with pytest.raises(LedgerError, match=r"found number 3 in .*twice there"):
         written.verify()
@@ -197,6 +199,7 @@ def test_end_that_was_cut_off_still_chains(written: Ledger) -> None:
     assert len(written.verify()) == 3
 
 
+@pytest.mark.parametrize("ledger", ["folder", "s3"], indirect=True)
 def test_two_processes_append_one_chain(ledger: Ledger) -> None:
     at = time.time() + 1.0
     writers = [start(ledger.storage.root, who, 20, at) for who in ("one", "two")]

@@ -100,13 +100,13 @@ def test_a_killed_run_goes_on_where_it_stopped(
     process.send_signal(signal.SIGKILL)
     process.wait()
     finished = [name for name in store.list(FOLDER) if name.endswith(".json")]
-    before = {name: store.path(f"{FOLDER}/{name}").stat().st_mtime_ns for name in finished}
+    before = {name: store.local(f"{FOLDER}/{name}").stat().st_mtime_ns for name in finished}
     assert 0 < len(finished) < 49
 
     scores = score(bundle, "7", tmp_path / "rows.parquet", store, FOLDER)
     assert scores.found == len(finished)
     assert scores.rows == 100_000
-    assert before == {n: store.path(f"{FOLDER}/{n}").stat().st_mtime_ns for n in finished}
+    assert before == {n: store.local(f"{FOLDER}/{n}").stat().st_mtime_ns for n in finished}
     undisturbed = score(bundle, "7", tmp_path / "rows.parquet", store, f"{FOLDER}-other")
     assert undisturbed.digest == scores.digest
     for name, digest in scores.parts.items():

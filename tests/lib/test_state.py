@@ -33,8 +33,8 @@ def test_desired_state_is_read_as_written_and_by_environment(storage: Storage) -
 def test_serving_app_finds_and_understands_the_desired_state(storage: Storage) -> None:
     desired_state.write(storage, "tiny", "prod", {"champion": ROLE})
     settings = Settings(use_case="tiny", storage_root=storage.root, environment="prod")
-    assert settings.desired_state == storage.path(desired_state.key("tiny", "prod"))
-    state = DesiredState.model_validate_json(settings.desired_state.read_bytes())
+    assert settings.desired_state == desired_state.key("tiny", "prod")
+    state = DesiredState.model_validate_json(storage.local(settings.desired_state).read_bytes())
     assert (state.use_case, state.environment) == ("tiny", "prod")
     role = Role.model_validate(state.roles["champion"])
     assert (role.version, role.bundle, role.digest) == ("4", ROLE["bundle"], "a" * 64)

@@ -1,25 +1,28 @@
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage import ChangedError, Storage
 
 # Writes for ever through one `writing`, and says when the first bytes are there.
 SLOW_WRITER = """
 import sys, time
 from pathlib import Path
 from mlops_assets.lib.storage import Storage
-with Storage(Path(sys.argv[1])).writing(sys.argv[2]) as partial:
+with Storage(sys.argv[1]).writing(sys.argv[2]) as partial:
     if sys.argv[3] == "folder":
         partial.mkdir()
         partial = partial / "part"
@@ -36,20 +39,22 @@ RACER = """
 import sys, time
 from pathlib import Path
 from mlops_assets.lib.storage import Storage
-store = Storage(Path(sys.argv[1]))
+store = Storage(sys.argv[1])
 time.sleep(max(0.0, float(sys.argv[3]) - time.time()))
 print(store.create_json("record.json", {"writer": sys.argv[2]}))
 """
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return Storage(tmp_path / "root")
+@pytest.fixture(params=["folder", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Wherever it lies, it behaves alike."""
+    remote = request.param == "s3"
+    return Storage(request.getfixturevalue("s3_root") if remote else tmp_path / "root")
 
 
 def files(storage: Storage) -> set[str]:
     """Every file under the root, partial ones included."""
-    return {str(p.relative_to(storage.root)) for p in storage.root.rglob("*") if p.is_file()}
+    return {file.key for file in storage.files(".")}
 
 
 def test_file_is_published_when_the_block_ends(storage: Storage) -> None:
@@ -57,7 +62,7 @@ def test_file_is_published_when_the_block_ends(storage: Storage) -> None:
         partial.write_text("new")
         assert not storage.exists("a/b.txt")
         assert storage.list("a") == []
-    assert storage.path("a/b.txt").read_text() == "new"
+    assert storage.local("a/b.txt").read_text() == "new"
     assert files(storage) == {"a/b.txt"}
 
 
@@ -84,7 +89,8 @@ def test_exception_leaves_nothing_half_done(storage: Storage, kind: str) -> None
     with pytest.raises(RuntimeError, match="stop"):
         fail_while_writing(storage, "new", kind)
     assert not storage.exists("new")
-    assert list(storage.root.iterdir()) == []
+    assert files(storage) == set()
+    assert storage.leftovers(".") == []
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -92,13 +98,14 @@ def test_kill_in_the_middle_of_writing_leaves_nothing_under_the_name(
     storage: Storage, kind: str
 ) -> None:
     storage.write_json("batches/other.json", {})
-    command = [sys.executable, "-c", SLOW_WRITER, str(storage.root), "batches/new", kind]
+    command = [sys.executable, "-c", SLOW_WRITER, storage.root, "batches/new", kind]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"writing\n"
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert len(files(storage)) == 2  # the other one, and what the killed process left
+    # On a disk there is what the killed process left; an upload that was not finished is nothing.
+    assert len(storage.leftovers(".")) == (not storage.root.startswith("s3://"))
     assert storage.list("batches") == ["other.json"]
     assert not storage.exists("batches/new")
     # Its remains do not stand in the way of the next attempt.
@@ -109,7 +116,7 @@ def test_kill_in_the_middle_of_writing_leaves_nothing_under_the_name(
 
 def test_kill_in_the_middle_of_replacing_leaves_the_old_file(storage: Storage) -> None:
     storage.write_json("pointer.json", {"is": "old"})
-    command = [sys.executable, "-c", SLOW_WRITER, str(storage.root), "pointer.json", "file"]
+    command = [sys.executable, "-c", SLOW_WRITER, storage.root, "pointer.json", "file"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"writing\n"
@@ -119,7 +126,7 @@ def test_kill_in_the_middle_of_replacing_leaves_the_old_file(storage: Storage) -
 
 def test_reader_that_has_the_old_file_open_reads_it_to_its_end(storage: Storage) -> None:
     storage.write_json("pointer.json", {"is": "old"})
-    with storage.path("pointer.json").open() as handle:
+    with storage.local("pointer.json").open() as handle:
         storage.write_json("pointer.json", {"is": "new"})
         assert json.load(handle) == {"is": "old"}
     assert storage.read_json("pointer.json") == {"is": "new"}
@@ -130,7 +137,8 @@ def test_folder_that_is_there_is_kept(storage: Storage) -> None:
         with storage.writing("objects/digest") as partial:
             partial.mkdir()
             (partial / "file").write_text(content)
-    assert (storage.path("objects/digest") / "file").read_text() == "first"
+    assert (storage.local("objects/digest") / "file").read_text() == "first"
+    assert storage.exists("objects/digest")
     assert files(storage) == {"objects/digest/file"}
 
 
@@ -142,7 +150,7 @@ def test_two_that_publish_one_folder_at_once_both_succeed(storage: Storage) -> N
         with storage.writing("objects/digest") as quick:
             quick.mkdir()
             (quick / "file").write_text("quick")
-    assert (storage.path("objects/digest") / "file").read_text() == "quick"
+    assert (storage.local("objects/digest") / "file").read_text() == "quick"
     assert files(storage) == {"objects/digest/file"}
 
 
@@ -157,7 +165,7 @@ def test_published_copy_leaves_the_original(storage: Storage, tmp_path: Path) ->
     folder = tmp_path / "local" / "deep"
     folder.mkdir(parents=True)
     (folder / "file").write_text("content")
-    assert storage.publish(tmp_path / "local", "objects/a") == storage.path("objects/a")
+    storage.publish(tmp_path / "local", "objects/a")
     storage.publish(folder / "file", "objects/b")
     assert files(storage) == {"objects/a/deep/file", "objects/b"}
     assert (folder / "file").read_text() == "content"
@@ -177,19 +185,19 @@ def test_one_of_eight_threads_takes_a_key(storage: Storage) -> None:
         barrier.wait()
         return storage.create_json(f"{record}.json", {"writer": number})
 
-    for record in range(20):
+    for record in range(5):
         with ThreadPoolExecutor(8) as pool:
             won = list(pool.map(race, range(8), [record] * 8))
         assert won.count(True) == 1
         assert storage.read_json(f"{record}.json") == {"writer": won.index(True)}
-    assert files(storage) == {f"{record}.json" for record in range(20)}
+    assert files(storage) == {f"{record}.json" for record in range(5)}
 
 
 def test_one_of_eight_processes_takes_a_key(storage: Storage) -> None:
     start = str(time.time() + 1.0)
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", RACER, str(storage.root), str(number), start],
+            [sys.executable, "-c", RACER, storage.root, str(number), start],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -205,7 +213,9 @@ def test_one_of_eight_processes_takes_a_key(storage: Storage) -> None:
 )
 def test_key_that_leaves_the_root_is_refused(storage: Storage, key: str) -> None:
     with pytest.raises(ValueError, match="leaves the storage root"):
-        storage.path(key)
+        storage.local(key)
+    with pytest.raises(ValueError, match="leaves the storage root"):
+        storage.uri(key)
     with pytest.raises(ValueError, match="leaves the storage root"):
         storage.write_json(key, {})
 
@@ -215,7 +225,7 @@ def test_key_that_leaves_the_root_is_refused(storage: Storage, key: str) -> None
 def test_path_of_a_key_is_under_the_root_or_refused(parts: list[str]) -> None:
     storage = Storage(Path("/storage/root"))
     try:
-        path = storage.path("/".join(["k", *parts]))
+        path = Path(storage.uri("/".join(["k", *parts])))
     except ValueError:
         depths = [sum({"..": -1, ".": 0, "": 0}.get(p, 1) for p in parts[:n]) for n in range(7)]
         assert min(depths) < -1
@@ -232,7 +242,7 @@ def test_root_may_be_written_with_dots(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_json_is_readable_and_the_same_for_the_same_value(storage: Storage) -> None:
     storage.write_json("a.json", {"b": "é", "a": 1})
-    assert storage.path("a.json").read_text(encoding="utf-8") == '{\n  "a": 1,\n  "b": "é"\n}\n'
+    assert storage.local("a.json").read_text(encoding="utf-8") == '{\n  "a": 1,\n  "b": "é"\n}\n'
 
 
 def test_number_that_json_does_not_have_is_refused(storage: Storage) -> None:
@@ -251,7 +261,8 @@ def test_what_is_not_there_reads_as_none(storage: Storage) -> None:
 
 def test_damaged_pointer_is_an_error_and_not_nothing(storage: Storage) -> None:
     storage.write_json("a.json", {})
-    storage.path("a.json").write_text("")
+    with storage.writing("a.json") as partial:
+        partial.write_text("")
     with pytest.raises(json.JSONDecodeError):
         storage.read_json("a.json")
 
@@ -261,3 +272,70 @@ def test_list_is_sorted_and_one_level_deep(storage: Storage) -> None:
         storage.write_json(key, {})
     assert storage.list("x") == ["a.json", "b.json", "c"]
     assert storage.list("y.json") == []
+
+
+def test_what_was_judged_is_what_is_read(storage: Storage) -> None:
+    with storage.writing("objects/a") as partial:
+        partial.mkdir()
+        (partial / "one").write_text("1")
+        (partial / "two").write_text("2")
+    names = {
+        name: hashlib.sha256(text).hexdigest() for name, text in (("one", b"1"), ("two", b"2"))
+    }
+    folder = storage.verified_folder("objects/a", names)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"one": "1", "two": "2"}
+    assert storage.verified("objects/a/one", names["one"]).read_text() == "1"
+    with storage.writing("objects/a/two") as partial:
+        partial.write_text("edited")
+    with pytest.raises(ChangedError, match="objects/a/two is gone or has changed"):
+        storage.verified_folder("objects/a", names)
+    storage.remove("objects/a/one")
+    with pytest.raises(ChangedError, match="objects/a/one is gone or has changed"):
+        storage.verified("objects/a/one", names["one"])
+
+
+KEYS = ["a.json", "x/a.json", "x/it's [a] *.json", "x/y/é.json", "f/1/a", "f/1/b"]
+OPERATION = st.tuples(
+    st.sampled_from(["write", "create", "publish", "remove"]),
+    st.sampled_from(KEYS),
+    st.integers(0, 2),
+)
+
+
+def apply(storage: Storage, verb: str, key: str, number: int) -> Any:
+    """Do one thing, and say what came of it."""
+    if verb == "write":
+        return storage.write_json(key, {"n": number})
+    if verb == "create":
+        return storage.create_json(key, {"n": number})
+    if verb == "remove":
+        return storage.remove(key)
+    with storage.writing(f"folders/{number}") as partial:
+        partial.mkdir()
+        for name in range(number + 1):
+            (partial / f"{name}").write_text(f"{number}")
+    return None
+
+
+@given(st.lists(OPERATION, max_size=12))
+@settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_a_bucket_behaves_as_a_folder_does(
+    tmp_path: Path, s3_root: str, operations: list[tuple[str, str, int]]
+) -> None:
+    name = uuid.uuid4().hex
+    both = [Storage(tmp_path / name), Storage(f"{s3_root}/{name}")]
+    for operation in operations:
+        one, other = (apply(storage, *operation) for storage in both)
+        assert one == other
+    for key in KEYS:
+        one, other = ((storage.exists(key), storage.read_json(key)) for storage in both)
+        assert one == other
+    for prefix in ("x", "x/y", "folders/0", "folders/1", "folders/2"):
+        assert both[0].list(prefix) == both[1].list(prefix)
+    local, remote = ({(f.key, f.size) for f in storage.files(".")} for storage in both)
+    assert local == remote

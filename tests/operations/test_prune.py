@@ -116,8 +116,8 @@ def test_what_was_promoted_stays_for_a_rollback(made: Platform) -> None:
 
 
 def test_what_a_killed_process_left_goes_when_it_is_old(made: Platform) -> None:
-    old = made.store.path(f"{HEART}/features/.partial-old")
-    young = made.store.path(f"{HEART}/features/.partial-young")
+    old = made.store.local(f"{HEART}/features/.partial-old")
+    young = made.store.local(f"{HEART}/features/.partial-young")
     for path in (old, young):
         path.write_text("half")
     hour_ago = datetime.now(UTC).timestamp() - 3600
@@ -128,7 +128,7 @@ def test_what_a_killed_process_left_goes_when_it_is_old(made: Platform) -> None:
 
 
 def test_old_features_that_nothing_points_to_go(made: Platform) -> None:
-    stray = made.store.path(f"{HEART}/features/stray.parquet")
+    stray = made.store.local(f"{HEART}/features/stray.parquet")
     shutil.copyfile(DATA / "heart_cleveland.csv", stray)
     count = len(made.store.list(f"{HEART}/features"))
     prune(made)
@@ -150,7 +150,7 @@ def test_nothing_goes_while_a_run_is_at_work(made: Platform) -> None:
 
 
 def test_nothing_goes_while_the_ledger_does_not_hold(made: Platform) -> None:
-    path = made.store.path(f"{HEART}/ledger/00000001.json")
+    path = made.store.local(f"{HEART}/ledger/00000001.json")
     path.write_text(path.read_text().replace("approved", "rejected"))
     before = files(made)
     with pytest.raises(LedgerError):
@@ -184,15 +184,16 @@ def test_each_store_and_what_landed_have_days_of_their_own(
     made: Platform, retrained: Platform
 ) -> None:
     before = files(made)
-    landed = [path for path in before if "/landing/" in path]
+    place = [path for path in before if "/landing/" in path]
     keys = made.batches.keys()
     for receipt in made.batches.receipts():  # they name the files that were copied
-        path = made.batches.landing / Path(receipt.path).relative_to(retrained.batches.landing)
-        record = {**vars(receipt), "path": str(path)}
+        place = retrained.batches.landed_key(receipt)
+        assert place is not None
+        record = {**vars(receipt), "path": made.store.uri(place)}
         made.store.write_json(f"{HEART}/batches/{receipt.key}/receipt.json", record)
     scores = {key: f"{HEART}/predictions/{key}" for key in (keys[0], "old")}
     for folder in scores.values():
-        made.store.path(folder).mkdir(parents=True)
+        made.store.local(folder).mkdir(parents=True)
     made.batches.point(keys[0], "predictions", {"folder": scores[keys[0]]})
     made.spec.__dict__["retention"] = Retention.model_validate(
         {"landed": 400, "runs": 400, "stores": {"candidates": 400, "predictions": 300}}

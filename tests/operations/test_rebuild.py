@@ -36,7 +36,7 @@ def newest(made: Platform) -> str:
 
 def changed(made: Platform, **lineage: Any) -> str:
     """A copy of the newest bundle with another lineage; its digest."""
-    folder = made.store.path(f"{HEART}/bundles/{newest(made)}")
+    folder = made.store.local(f"{HEART}/bundles/{newest(made)}")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["lineage"] |= lineage
     manifest["lineage"] = {k: v for k, v in manifest["lineage"].items() if v is not None}
@@ -78,7 +78,7 @@ def test_what_is_missing_is_named(made: Platform, tmp_path: Path) -> None:
         rebuild(made.store, HEART, changed(made, recipe="a" * 64), tmp_path / "b", print)
     with pytest.raises(RebuildError, match="not bbbbbbbbbbbb"):
         rebuild(made.store, HEART, changed(made, training_set="b" * 64), tmp_path / "c", print)
-    for path in made.store.path(f"{HEART}/features").iterdir():
+    for path in made.store.local(f"{HEART}/features").iterdir():
         path.unlink()
     with pytest.raises(RebuildError, match="is gone: features of batch heart-cleveland-"):
         rebuild(made.store, HEART, newest(made), tmp_path / "d", print)
@@ -90,7 +90,7 @@ def test_a_version_is_named_by_number_or_digest(made: Platform) -> None:
     assert bundle_of(made.store, HEART, digest[:8]) == digest
     with pytest.raises(UnknownVersionError, match=f"there are: 1 \\({digest[:12]}\\)"):
         bundle_of(made.store, HEART, "7")
-    twin = made.store.path(f"{HEART}/bundles/{digest[:8]}{'0' * 56}")
+    twin = made.store.local(f"{HEART}/bundles/{digest[:8]}{'0' * 56}")
     twin.mkdir()
     with pytest.raises(UnknownVersionError, match="give more of it"):
         bundle_of(made.store, HEART, digest[:8])

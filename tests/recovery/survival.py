@@ -140,13 +140,13 @@ def outcome(home: Path) -> dict[str, Any]:
         AssertionError: If a Parquet file is half there, or the ledger or a bundle does not hold.
     """
     store = Storage(home / "storage")
-    files = [p for p in store.root.rglob("*.parquet") if PARTIAL_PREFIX not in str(p)]
+    files = [p for p in Path(store.root).rglob("*.parquet") if PARTIAL_PREFIX not in str(p)]
     assert files
     for file in files:
         pq.read_table(file)
     entries = Ledger(store, HEART).verify()
     for name in store.list(f"{HEART}/bundles"):
-        verify(store.path(f"{HEART}/bundles/{name}"), name)
+        verify(store.local(f"{HEART}/bundles/{name}"), name)
     versions = _in_mlflow(home, "select version from model_versions")
     aliases = _in_mlflow(home, "select alias, version from registered_model_aliases order by 1")
     batches = Batches(store, HEART)

@@ -16,7 +16,7 @@ from tests.serving.bundles import USE_CASE, Built, desire, make_bundle, write_st
 
 
 def follower_of(root: Path) -> Follower:
-    settings = Settings(use_case=USE_CASE, storage_root=root, poll_seconds=0.2)
+    settings = Settings(use_case=USE_CASE, storage_root=str(root), poll_seconds=0.2)
     return Follower(settings, Metrics())
 
 

@@ -28,9 +28,9 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_defaults() -> None:
     settings = load_settings(["--use-case", "churn"], {})
-    assert settings.storage_root == Path(".mlops/storage")
+    assert settings.storage_root == ".mlops/storage"
     assert (settings.environment, settings.host, settings.port) == ("dev", "127.0.0.1", 8000)
-    assert settings.desired_state == Path(".mlops/storage/churn/desired/dev.json")
+    assert settings.desired_state == "churn/desired/dev.json"
 
 
 def test_environment_variables() -> None:
@@ -49,7 +49,7 @@ def test_environment_variables() -> None:
     )
     assert settings.model_dump() == {
         "use_case": "churn",
-        "storage_root": Path("/data/storage"),
+        "storage_root": "/data/storage",
         "environment": "staging",
         "host": "0.0.0.0",
         "port": 9000,
@@ -62,11 +62,13 @@ def test_precedence() -> None:
     environ = {"MLOPS_ENVIRONMENT": "production", "MLOPS_HOME": "/srv/mlops", "SERVING_PORT": ""}
     settings = load_settings(["--use-case", "churn", "--port", "0"], environ)
     assert settings.environment == "production"
-    assert settings.storage_root == Path("/srv/mlops/storage")
+    assert settings.storage_root == "/srv/mlops/storage"
     assert settings.port == 0
     environ["SERVING_PORT"] = "7000"
     assert load_settings(["--use-case", "churn"], environ).port == 7000
     assert load_settings(["--use-case", "churn", "--port", "1"], environ).port == 1
+    environ["MLOPS_STORAGE_ROOT"] = "s3://bucket/prefix/"
+    assert load_settings(["--use-case", "churn"], environ).storage_root == "s3://bucket/prefix"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,8 @@ def test_precedence() -> None:
             {"SERVING_LOG_LEVEL": "loud"},
             "SERVING_LOG_LEVEL = 'LOUD': Input should be 'DEBUG'",
         ),
-        ({"SERVING_STORAGE_ROOT": "s3://bucket/x"}, "'s3://bucket/x' is not supported yet"),
+        ({"SERVING_STORAGE_ROOT": "gs://bucket/x"}, "'gs://bucket/x': give a local folder, file:"),
+        ({"SERVING_STORAGE_ROOT": "s3://b/../x"}, "'s3://b/../x' is not of the form s3://bucket/"),
     ],
 )
 def test_refused(variables: dict[str, str], message: str) -> None:
@@ -129,7 +132,7 @@ print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
     assert loaded.isdisjoint(
         {
             "mlops_assets", "dagster", "dbt", "pandas", "polars", "pyarrow", "sklearn", "scipy",
-            "xgboost", "mlflow", "fsspec", "onnx", "skl2onnx", "joblib", "cloudpickle",
+            "xgboost", "mlflow", "fsspec", "obstore", "onnx", "skl2onnx", "joblib", "cloudpickle",
         }
     )  # fmt: skip
     assert {"duckdb", "fastapi", "onnxruntime", "serving"} <= loaded

@@ -75,7 +75,7 @@ def test_bad_rows_are_kept_with_their_reasons_and_good_rows_go_on(fresh: Platfor
     pointer = fresh.batches.pointer(key, "validated")
     assert pointer is not None
     assert (pointer["rows"], pointer["quarantined"]) == (200, 3)
-    quarantine = pl.read_parquet(fresh.store.path(pointer["quarantine"]))
+    quarantine = pl.read_parquet(fresh.store.local(pointer["quarantine"]))
     assert quarantine["_row"].to_list() == [201, 202, 203]
     reasons = quarantine["_reasons"].to_list()
     assert reasons[0] == "age: 'sixty-three' is not an integer"
@@ -103,7 +103,7 @@ def test_a_file_as_another_country_writes_it_has_the_same_rows(fresh: Platform) 
     for key in fresh.batches.keys():  # noqa: SIM118 (no mapping)
         pointer = fresh.batches.pointer(key, "validated")
         assert pointer is not None
-        read.append(pl.read_parquet(fresh.store.path(pointer["file"]), glob=False).drop("row_id"))
+        read.append(pl.read_parquet(fresh.store.local(pointer["file"]), glob=False).drop("row_id"))
     assert len(read) == 3
     assert read[0].height == 303
     assert all(frame.equals(read[0]) for frame in read)
@@ -172,7 +172,7 @@ def test_missing_ca_thal_and_slope_warn_and_zero_cholesterol_is_not_recorded(
         assert f"{column} is missing" in found["validated/warnings"][1]
     pointer = fresh.batches.pointer(key, "validated")
     assert pointer is not None
-    rows = pl.read_parquet(fresh.store.path(pointer["file"]))
+    rows = pl.read_parquet(fresh.store.local(pointer["file"]))
     assert rows["chol"].to_list()[-1] is None
     assert rows["chol"].drop_nulls().min() > 60  # type: ignore[operator]
 

@@ -40,7 +40,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-def partials(made: Platform) -> list[Path]:
+def partials(made: Platform) -> list[str]:
     return list(made.store.leftovers(HEART))
 
 

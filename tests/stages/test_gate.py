@@ -132,7 +132,7 @@ def test_a_changed_bundle_is_rejected(replayed: Callable[[Alter], Platform]) -> 
     made = replayed(same)
     version = current.read(made.store, HEART, "registered_version")
     assert version is not None
-    model = made.store.path(version["bundle"]) / "model.onnx"
+    model = made.store.local(version["bundle"]) / "model.onnx"
     content = bytearray(model.read_bytes())
     content[100] ^= 1
     model.write_bytes(content)
@@ -164,7 +164,7 @@ def test_an_evaluation_that_is_gone_or_was_edited_rejects(
     replayed: Callable[[Alter], Platform], remove: bool
 ) -> None:
     made = replayed(same)
-    (path,) = made.store.path(f"{HEART}/evaluations").glob("*.json")
+    (path,) = made.store.local(f"{HEART}/evaluations").glob("*.json")
     if remove:
         path.unlink()
     else:
@@ -200,7 +200,7 @@ def test_a_champion_is_judged_again_once_another_version_was(
 def test_a_broken_ledger_takes_no_decision(replayed: Callable[[Alter], Platform]) -> None:
     made = replayed(same)
     decide(made)
-    path = made.store.path(f"{HEART}/ledger/00000001.json")
+    path = made.store.local(f"{HEART}/ledger/00000001.json")
     path.write_text(path.read_text().replace("approved", "promoted"))
     assert not made.materialize("promotion").success
     assert len(made.ledger.entries()) == 1
@@ -212,7 +212,7 @@ def test_a_candidate_that_was_changed_is_not_registered(
     made = replayed(same)
     record = current.read(made.store, HEART, "candidates/logistic_regression")
     assert record is not None
-    model = made.store.path(f"{HEART}/candidates/{record['digest']}/model.onnx")
+    model = made.store.local(f"{HEART}/candidates/{record['digest']}/model.onnx")
     model.write_bytes(model.read_bytes() + b" ")
     result = made.materialize("registered_version")
     assert not result.success

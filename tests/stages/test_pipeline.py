@@ -46,7 +46,7 @@ def test_the_version_is_approved_by_results_about_its_own_digests(trained: Platf
     (entry,) = trained.ledger.verify()
     version = current.read(trained.store, HEART, "registered_version")
     assert version is not None
-    manifest = verify(trained.store.path(version["bundle"]), version["digest"])
+    manifest = verify(trained.store.local(version["bundle"]), version["digest"])
     assert entry["decision"] == "approved"
     assert entry["bundle"] == version["digest"]
     subjects = {check["subject"] for check in entry["checks"]}

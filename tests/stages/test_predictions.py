@@ -49,14 +49,14 @@ def test_a_batch_is_scored_with_the_numbers_of_the_api(crowned: Platform) -> Non
     (key,) = crowned.batches.keys()
     valid = crowned.batches.pointer(key, "validated")
     assert valid is not None
-    rows = pl.read_parquet(crowned.store.path(valid["file"]))
+    rows = pl.read_parquet(crowned.store.local(valid["file"]))
     assert made["row_id"].to_list() == rows["row_id"].to_list()
 
     entry = crowned.ledger.entries()[-1]
     role = {"version": entry["version"], "bundle": entry["path"], "digest": entry["bundle"]}
     desired_state.write(crowned.store, HEART, "dev", {"champion": {**role, "percent": 100}})
     names = [column.name for column in crowned.spec.contract.inputs]
-    server = Server(crowned.store.root)
+    server = Server(Path(crowned.store.root))
     try:
         server.wait_for(entry["version"])
         answers: list[dict[str, Any]] = [
@@ -88,8 +88,8 @@ def test_a_champion_of_another_contract_is_named(crowned: Platform) -> None:
     (key,) = crowned.batches.keys()
     valid = crowned.batches.pointer(key, "validated")
     assert valid is not None
-    path = crowned.store.path(f"{HEART}/validated/other.parquet")
-    pl.read_parquet(crowned.store.path(valid["file"])).drop("thal").write_parquet(path)
+    path = crowned.store.local(f"{HEART}/validated/other.parquet")
+    pl.read_parquet(crowned.store.local(valid["file"])).drop("thal").write_parquet(path)
     changed = {"file": f"{HEART}/validated/other.parquet", "digest": file_digest(path)}
     crowned.batches.point(key, "validated", {**valid, **changed})
     result = scored(crowned)

@@ -83,7 +83,7 @@ class Place:
     def rows(self, key: str, what: str = "file") -> pl.DataFrame:
         pointer = self.batches.pointer(key, "validated")
         assert pointer is not None
-        return pl.read_parquet(self.batches.storage.path(pointer[what]))
+        return pl.read_parquet(self.batches.storage.local(pointer[what]))
 
 
 @pytest.fixture
@@ -157,9 +157,9 @@ def test_a_column_named_later_needs_the_file_once_more(place: Place) -> None:
     receipt, pointer = place.batches.receipt(key), place.batches.pointer(key, "raw")
     assert receipt is not None
     assert pointer is not None
-    assert not raw.is_outdated(later, receipt, pointer)
+    assert not raw.is_outdated(later, place.batches, receipt, pointer)
     place.land(text)
-    assert raw.is_outdated(later, receipt, pointer)
+    assert raw.is_outdated(later, place.batches, receipt, pointer)
     assert checks(place.ingest(key, later))["validated/schema"][0]
     # Landed once more it is only removed.
     place.land(text)

@@ -115,8 +115,8 @@ def test_an_app_that_answers_something_else_fails_the_smoke_test(approved: Platf
     assert "as expected" in said
     with pytest.raises(TargetError, match="answered in place of 7"):
         rollout._smoke_test(approved.store, approved.target, approved.spec, role | {"version": "7"})
-    other = approved.store.path(f"{HEART}/bundles/other")
-    shutil.copytree(approved.store.path(entry["path"]), other)
+    other = approved.store.local(f"{HEART}/bundles/other")
+    shutil.copytree(approved.store.local(entry["path"]), other)
     rows = pl.read_parquet(other / "golden.parquet")
     shifted = rows.with_columns(pl.col("expected_probability") + 1e-4)
     shifted.write_parquet(other / "golden.parquet")
@@ -143,7 +143,7 @@ def test_without_a_serving_app_the_old_state_comes_back(approved: Platform) -> N
 @pytest.mark.usefixtures("serve")
 def test_a_changed_bundle_is_not_rolled_out(approved: Platform) -> None:
     entry = approved.ledger.entries()[-1]
-    (approved.store.path(entry["path"]) / "features.sql").write_text("select 1")
+    (approved.store.local(entry["path"]) / "features.sql").write_text("select 1")
     result = approved.run("deploy")
     assert not result.success
     assert "features.sql" in checks(result)["rollout/smoke_test"][1]

@@ -70,7 +70,7 @@ def test_a_run_that_was_killed_does_not_count_as_a_failure(landed: Platform) -> 
 
 def test_dagster_writes_why_a_run_has_failed(landed: Platform) -> None:
     (request,) = requests(landed.tick("landing"))
-    landed.store.path(f"{HEART}/raw").write_text("a file where a folder should be")
+    landed.store.local(f"{HEART}/raw").write_text("a file where a folder should be")
     result = landed.run("ingest", partition_key=request.partition_key)
     assert not result.success
     run = landed.instance.get_run_by_id(result.run_id)
@@ -104,7 +104,7 @@ def test_nothing_is_asked_for_on_an_empty_platform(fresh: Platform) -> None:
 
 
 def test_a_file_that_is_being_written_is_left_for_later(fresh: Platform) -> None:
-    folder = fresh.batches.landing
+    folder = fresh.store.local(fresh.batches.landing)
     folder.mkdir(parents=True)
     (folder / "fresh.csv").write_text("age\n1\n")
     assert requests(fresh.tick("landing")) == []

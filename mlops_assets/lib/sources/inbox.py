@@ -122,7 +122,7 @@ class Inbox:
         Raises:
             SourceError: If a fetch is at work.
         """
-        place = short(digest_of([str(self.batches.landing), self.source]))
+        place = short(digest_of([self.batches.storage.uri(self.batches.landing), self.source]))
         name = f"mlops-source-{os.getuid()}-{place}.lock"
         with (Path(tempfile.gettempdir()) / name).open("a") as lock:
             try:

@@ -25,7 +25,8 @@ class Place:
 
     @property
     def landed(self) -> list[Path]:
-        return sorted(path for path in self.batches.landing.rglob("*") if path.is_file())
+        landing = self.batches.storage.local(self.batches.landing)
+        return sorted(path for path in landing.rglob("*") if path.is_file())
 
     @property
     def names(self) -> list[str]:
