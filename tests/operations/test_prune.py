@@ -184,7 +184,7 @@ def test_each_store_and_what_landed_have_days_of_their_own(
     made: Platform, retrained: Platform
 ) -> None:
     before = files(made)
-    place = [path for path in before if "/landing/" in path]
+    landed = [path for path in before if "/landing/" in path]
     keys = made.batches.keys()
     for receipt in made.batches.receipts():  # they name the files that were copied
         place = retrained.batches.landed_key(receipt)
