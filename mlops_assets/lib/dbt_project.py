@@ -29,6 +29,7 @@ PROJECT_DIR = Path(__file__).parents[2] / "dbt_features"
 DBT = Path(sys.executable).parent / "dbt"
 INPUT_VARIABLE = "MLOPS_DBT_INPUT"
 OUTPUT_VARIABLE = "MLOPS_DBT_OUTPUT"
+SCRATCH_VARIABLE = "MLOPS_DBT_SCRATCH"
 
 
 class FeatureModelError(Exception):
@@ -139,7 +140,7 @@ def prepare(use_case: str, contract: Contract) -> Path:
 
 
 def _parse() -> None:
-    ours = (INPUT_VARIABLE, OUTPUT_VARIABLE)
+    ours = (INPUT_VARIABLE, OUTPUT_VARIABLE, SCRATCH_VARIABLE)
     environment = {k: v for k, v in os.environ.items() if k not in ours}
     done = subprocess.run(
         [str(DBT), "parse", "--profiles-dir", str(PROJECT_DIR)],

@@ -16,6 +16,7 @@ from dagster_dbt import DbtCliResource
 from mlops_assets.lib.dbt_project import (
     INPUT_VARIABLE,
     OUTPUT_VARIABLE,
+    SCRATCH_VARIABLE,
     FeatureModel,
     FeatureModelError,
     input_path,
@@ -74,7 +75,7 @@ def build(
         file = f"{spec.name}/features/{key}-{short(source)}.parquet"
         with tempfile.TemporaryDirectory() as scratch:
             staged = Path(scratch) / "features.parquet"
-            results = _build(dbt, model, valid, staged, Path(scratch))
+            results = run_dbt(dbt, model, valid, staged, Path(scratch))
             digest = file_digest(staged)
             answers = {
                 test.name: next(r for r in results if r["unique_id"] == test.unique_id)
@@ -125,7 +126,7 @@ def _is_model(result: dict[str, Any]) -> bool:
     return str(result["unique_id"]).startswith("model.")
 
 
-def _build(
+def run_dbt(
     dbt: DbtCliResource, model: FeatureModel, source: Path, staged: Path, scratch: Path
 ) -> list[dict[str, Any]]:
     """Run the model and its tests once.
@@ -135,8 +136,12 @@ def _build(
     Raises:
         FeatureModelError: With dbt's words when the model itself fails.
     """
-    os.environ[INPUT_VARIABLE] = input_path(source)
-    os.environ[OUTPUT_VARIABLE] = str(staged)
+    paths = {
+        INPUT_VARIABLE: input_path(source),
+        OUTPUT_VARIABLE: str(staged),
+        SCRATCH_VARIABLE: str(scratch / "spill"),
+    }
+    os.environ.update(paths)
     try:
         invocation = dbt.cli(
             ["build", "--select", model.name, "--exclude-resource-type", "unit_test"],
@@ -144,7 +149,8 @@ def _build(
             raise_on_error=False,
         ).wait()
     finally:
-        del os.environ[INPUT_VARIABLE], os.environ[OUTPUT_VARIABLE]
+        for name in paths:
+            del os.environ[name]
     results: list[dict[str, Any]] = invocation.get_artifact("run_results.json")["results"]
     broken = [r for r in results if r["status"] == "error"]
     if broken or not staged.is_file():

@@ -69,7 +69,7 @@ def _raw() -> None:
 def _dbt() -> None:
     from mlops_assets.stages import features
 
-    _around(features, "_build", after=lambda *_: kill_once("dbt"))
+    _around(features, "run_dbt", after=lambda *_: kill_once("dbt"))
 
 
 def _search() -> None:
