@@ -43,7 +43,7 @@ def used(home: Path, trained: Platform) -> Path:
 
 
 def found(about: str) -> Finding:
-    return next(f for f in examine() if f.about.endswith(about))
+    return next(f for f in examine() if f.about in (about, f"{HEART} {about}"))
 
 
 def troubles() -> list[Finding]:
