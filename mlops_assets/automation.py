@@ -18,7 +18,7 @@ from mlops_assets.lib.sources.spec import Source
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.resources import LocalTarget, StorageRoot
 from mlops_assets.stages import raw, sources, training_set
-from mlops_assets.stages.evidence import findings, gating, look_at_batches
+from mlops_assets.stages.evidence import Batch, findings, gating, look_at_batches
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -166,7 +166,7 @@ def landing_sensor(
         # A new contract or new SQL is new work on the same batch.
         version = short(digest_of([spec.contract.digest, model.code_version]))
         answers = [
-            jobs.request(f"{batch.receipt.key}@{version}", spec.name, batch.receipt.key)
+            jobs.request(_work(batch, version), spec.name, batch.receipt.key)
             for batch in looked
             if batch.state == "outstanding"
         ]
@@ -179,6 +179,12 @@ def landing_sensor(
         return _result(context, answers, otherwise, adding)
 
     return sensor
+
+
+def _work(batch: Batch, version: str) -> str:
+    """What is to be done with a batch: something else each time its raw rows were rewritten."""
+    rewritten = batch.pointers.get(raw.STAGE, {}).get("rewritten", 0)
+    return f"{batch.receipt.key}@{version}" + (f"/{rewritten}" if rewritten else "")
 
 
 def retrain_sensor(

@@ -44,11 +44,10 @@ def quick_spec() -> UseCase:
     return UseCase.model_validate(spec | {"training": QUICK})
 
 
-def quick_definitions() -> dg.Definitions:
-    """Its graph, with the real resources."""
-    component = TabularClassifier.model_validate(
-        quick_spec().model_dump(mode="json", exclude_unset=True)
-    )
+def quick_definitions(spec: UseCase | None = None) -> dg.Definitions:
+    """The graph of a use case, heart disease without one, with the real resources."""
+    described = (spec or quick_spec()).model_dump(mode="json", exclude_unset=True)
+    component = TabularClassifier.model_validate(described)
     graph = component.build_defs(dg.ComponentTree.for_test().load_context)
     return dg.Definitions.merge(graph, resources.resources(), recovery.recovery())
 
@@ -63,14 +62,15 @@ class Platform:
         definitions: dg.Definitions,
         url: str,
         root: str | None = None,
+        spec: UseCase | None = None,
     ) -> None:
         root = root or str(home / "storage")
         self.home = home
         self.instance = instance
-        self.spec = quick_spec()
+        self.spec = spec or quick_spec()
         self.store = Storage(root)
-        self.batches = Batches(self.store, HEART)
-        self.ledger = Ledger(self.store, HEART)
+        self.batches = Batches(self.store, self.spec.name)
+        self.ledger = Ledger(self.store, self.spec.name)
         self.mlflow = MlflowTracking(
             tracking_uri=f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
             ui="http://127.0.0.1:1",
@@ -103,12 +103,12 @@ class Platform:
         self.batches.look(time.time() + 10)
         new = set(self.batches.keys()) - before
         key = new.pop() if new else self.batches.receipts()[-1].key
-        self.instance.add_dynamic_partitions(f"{HEART}_batches", [key])
+        self.instance.add_dynamic_partitions(f"{self.spec.name}_batches", [key])
         return key
 
     def run(self, verb: str, **options: Any) -> dg.ExecuteInProcessResult:
         """Run a job of the use case: ingest, retrain or deploy."""
-        job = self.definitions.resolve_job_def(f"{HEART}_{verb}")
+        job = self.definitions.resolve_job_def(f"{self.spec.name}_{verb}")
         return job.execute_in_process(instance=self.instance, raise_on_error=False, **options)
 
     def ingest(self, key: str) -> dg.ExecuteInProcessResult:
@@ -120,13 +120,13 @@ class Platform:
         return job.execute_in_process(
             instance=self.instance,
             raise_on_error=False,
-            asset_selection=[dg.AssetKey([HEART, *path])],
+            asset_selection=[dg.AssetKey([self.spec.name, *path])],
             **options,
         )
 
     def tick(self, sensor: str) -> dg.SensorResult:
         """Evaluate a sensor once and add the partitions that it asks for."""
-        definition = self.definitions.resolve_sensor_def(f"{HEART}_{sensor}")
+        definition = self.definitions.resolve_sensor_def(f"{self.spec.name}_{sensor}")
         with dg.build_sensor_context(
             instance=self.instance, definitions=self.definitions, resources=self.resources
         ) as context:
@@ -149,7 +149,10 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
 
 @contextmanager
 def platform(
-    home: Path, url: str = "http://127.0.0.1:9", root: str | None = None
+    home: Path,
+    url: str = "http://127.0.0.1:9",
+    root: str | None = None,
+    spec: UseCase | None = None,
 ) -> Iterator[Platform]:
     """A platform on a new instance.
 
@@ -157,9 +160,10 @@ def platform(
         home: An empty folder.
         url: Of the serving app; nothing listens at the default.
         root: The storage root, if it is not a folder there.
+        spec: The use case; heart disease without one.
     """
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Platform(home, instance, quick_definitions(), url, root)
+        yield Platform(home, instance, quick_definitions(spec), url, root, spec)
 
 
 def environment(home: Path) -> dict[str, str]:

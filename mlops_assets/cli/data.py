@@ -5,6 +5,7 @@ import getpass
 import json
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from mlops_assets import home
@@ -35,6 +36,16 @@ def add(commands: Commands) -> None:
     withdraw.add_argument("--by", default=None, help="who decides; default: the user")
     withdraw.add_argument("--undo", action="store_true", help="put it back")
     withdraw.set_defaults(run=_withdraw)
+
+    erase = commands.add_parser("erase", help="remove whom rows are about from every batch")
+    erase.add_argument("use_case")
+    erase.add_argument("--entity", required=True, help="the id, as the entity's column has it")
+    erase.add_argument("--reason", required=True, help="a line for the ledger, without the id")
+    erase.add_argument("--by", default=None, help="who decides; default: the user")
+    erase.add_argument(
+        "--in-advance", action="store_true", help="also if no batch has a row of it yet"
+    )
+    erase.set_defaults(run=_erase)
 
     data = commands.add_parser("data", help="every version of the data, by digest")
     actions = data.add_subparsers(required=True, metavar="ACTION")
@@ -125,6 +136,30 @@ def _withdraw(options: argparse.Namespace) -> int:
     print("the retrain sensor makes the next training set accordingly")
     if serves_withdrawn(store, Ledger(store, spec.name).entries()):
         print("the champion was trained on it and serves until the next version is promoted")
+    return 0
+
+
+def _erase(options: argparse.Namespace) -> int:
+    from dagster import DagsterInstance
+
+    from mlops_assets.operations.erase import erase
+
+    spec, store = load_spec(options.use_case), Storage(home.storage_root())
+    with ExitStack() as stack:
+        instance = None
+        if (home.home() / "dagster").is_dir():
+            dagster = DagsterInstance.from_config(str(home.write_dagster_home()))
+            instance = stack.enter_context(dagster)
+        for line in erase(
+            store,
+            spec,
+            instance,
+            options.entity,
+            actor=options.by or getpass.getuser(),
+            reason=options.reason,
+            in_advance=options.in_advance,
+        ):
+            print(line, flush=True)
     return 0
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
@@ -65,6 +66,16 @@ def _rebuild(options: argparse.Namespace) -> int:
     return int(made.difference > 0)
 
 
+def _about(entry: dict[str, Any]) -> str:
+    """What a decision is about, in words."""
+    if entry["decision"] == "erased":
+        rows = sum(map(len, entry["rows"].values()))
+        return f"{rows} rows of {len(entry['rows'])} batches"
+    if entry["decision"] in BATCH_DECISIONS:
+        return f"batch {entry['batch']}"
+    return f"version {entry['version']} ({str(entry['bundle'])[:12]})"
+
+
 def _ledger(options: argparse.Namespace) -> int:
     specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
     for spec in specs:
@@ -76,11 +87,7 @@ def _ledger(options: argparse.Namespace) -> int:
             continue
         for entry in ledger.entries():
             reasons = "; ".join(entry.get("reasons") or [])
-            about = (
-                f"batch {entry['batch']}"
-                if entry["decision"] in BATCH_DECISIONS
-                else f"version {entry['version']} ({str(entry['bundle'])[:12]})"
-            )
+            about = _about(entry)
             print(
                 f"{spec.name} {entry['sequence']} {entry['time'][:19]}Z {entry['decision']} "
                 f"{about} by {entry['actor']}" + (f": {reasons}" if reasons else "")

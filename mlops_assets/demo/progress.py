@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets import home
 from mlops_assets.lib import current
 from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import BATCH_DECISIONS, Ledger
+from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
 
@@ -99,7 +99,7 @@ class Progress:
                 )
         yield from self._trained()
         for entry in Ledger(self.store, name).entries():
-            if entry["decision"] in BATCH_DECISIONS:
+            if entry["decision"] in DATA_DECISIONS:
                 continue
             version = f"version {entry['version']}"
             reasons = "; ".join(entry.get("reasons") or [])

@@ -194,6 +194,10 @@ class Batches:
         """Make an object of a stage the current one."""
         self.storage.write_json(self._key(key, stage), value)
 
+    def unpoint(self, key: str, stage: str) -> None:
+        """Let no object of a stage be current, since its files are to go."""
+        self.storage.remove(self._key(key, stage))
+
 
 @lru_cache(maxsize=65_536)
 def _content(root: str, file: Object) -> str:

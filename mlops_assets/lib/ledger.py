@@ -13,9 +13,11 @@ from typing import Any, Literal
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.storage import Storage
 
-Kind = Literal["approved", "rejected", "promoted", "aborted", "withdrawn", "restored"]
-# Decisions about a batch; the others are about a version.
+Kind = Literal["approved", "rejected", "promoted", "aborted", "withdrawn", "restored", "erased"]
+# Decisions about one batch.
 BATCH_DECISIONS = ("withdrawn", "restored")
+# Decisions about data; the others are about a version.
+DATA_DECISIONS = (*BATCH_DECISIONS, "erased")
 GENESIS = "0" * 64
 OWN_FIELDS = frozenset({"decision", "use_case", "sequence", "time", "previous", "hash"})
 

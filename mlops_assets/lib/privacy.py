@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlops_assets.lib.contract import Contract
 from mlops_assets.lib.digests import digest_of
+from mlops_assets.lib.erasure import Erased
 from mlops_assets.lib.pseudonyms import key_from_environment, pseudonym
 
 if TYPE_CHECKING:
@@ -28,22 +29,24 @@ class Privacy:
         dropped: Columns of the contract that are not.
         hashed: Those of which a keyed digest is written.
         key: Of the digests; it is shown nowhere.
+        erased: Whose rows are not written at all, or None where nobody was erased.
     """
 
     kept: frozenset[str] | None = None
     dropped: frozenset[str] = frozenset()
     hashed: frozenset[str] = frozenset()
     key: str = ""
+    erased: Erased | None = None
 
     @classmethod
-    def of(cls, contract: Contract) -> Privacy:
-        """What a contract asks for.
+    def of(cls, contract: Contract, erased: Erased | None = None) -> Privacy:
+        """What a contract asks for, and whose rows are left out.
 
         Raises:
             ValueError: If it has a column to hash and the environment has no key.
         """
         if not is_personal(contract):
-            return cls()
+            return cls(erased=erased)
         by_name = {column.name: column for column in contract.columns}
         # Under the headers of earlier versions, too: their batches are read again by this one.
         before = contract.earlier.renamed
@@ -51,7 +54,7 @@ class Privacy:
         hashed |= {old for old, n in before.items() if n in by_name and by_name[n].pii == "hash"}
         kept = frozenset(column.landed_name for column in contract.every_column) | before.keys()
         dropped = frozenset(column.landed_name for column in contract.columns) - kept
-        return cls(kept, dropped, hashed, key_from_environment() if hashed else "")
+        return cls(kept, dropped, hashed, key_from_environment() if hashed else "", erased)
 
     def keeps(self, column: str) -> bool:
         """Whether a column of the file is written."""
@@ -68,7 +71,8 @@ class Privacy:
 
     def malformed(self, what: str, text: str) -> str:
         """Why a line is malformed, with its text where that may be written."""
-        return what if self.kept is not None else f"{what}: {text[:SHOWN_TEXT]}"
+        may_be_written = self.kept is None and self.erased is None
+        return f"{what}: {text[:SHOWN_TEXT]}" if may_be_written else what
 
     def without_text(self, malformed: str | None) -> str | None:
         """The same of a line that was read when its text could be written."""

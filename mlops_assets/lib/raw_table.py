@@ -45,10 +45,11 @@ def checked_header(file: str, cells: list[str], privacy: Privacy) -> list[str]:
 
 
 class RawWriter:
-    """Writes rows of text in the order in which they come, numbered from 1.
+    """Writes rows of text in the order in which they come, numbered from 1 as they landed.
 
     Attributes:
         rows: Rows written so far, malformed ones included.
+        erased: Rows of erased entities; they are left out, and their numbers with them.
         malformed: How many of them are malformed.
         columns: Those of the file.
         kept: Those that are written.
@@ -61,7 +62,7 @@ class RawWriter:
         self.columns = columns
         self.kept = [name for name in columns if privacy.keeps(name)]
         self.privacy = privacy
-        self.rows = self.malformed = 0
+        self.rows = self.erased = self.malformed = 0
         self._schema = pa.schema(
             [
                 (ROW, pa.int64()),
@@ -76,28 +77,37 @@ class RawWriter:
     def __enter__(self) -> RawWriter:
         return self
 
-    def write(self, values: list[Any], malformed: Any = None) -> None:
+    def write(self, values: list[Any], malformed: Any = None, numbers: Any = None) -> None:
         """Write some rows.
 
         Args:
             values: The values of each of ``columns``, as arrays of trimmed text.
             malformed: Why a row is malformed, or None for "none of these is".
+            numbers: Of the rows, or None for those that follow.
         """
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         count = len(values[0])
         if malformed is None:
             malformed = pa.nulls(count, pa.string())
-        numbers = pa.array(range(self.rows + 1, self.rows + count + 1), pa.int64())
+        if numbers is None:
+            landed = self.rows + self.erased
+            numbers = pa.array(range(landed + 1, landed + count + 1), pa.int64())
         kept = [
             self.privacy.applied(name, column)
             for name, column in zip(self.columns, values, strict=True)
             if self.privacy.keeps(name)
         ]
-        self._waiting.append(pa.table([numbers, *kept, malformed], schema=self._schema))
-        self._waiting_rows += count
-        self.rows += count
-        self.malformed += count - malformed.null_count
+        table = pa.table([numbers, *kept, malformed], schema=self._schema)
+        if self.privacy.erased is not None:
+            theirs = self.privacy.erased.among(dict(zip(self.columns, values, strict=True)))
+            table = table if theirs is None else table.filter(pc.invert(theirs))
+        self._waiting.append(table)
+        self._waiting_rows += table.num_rows
+        self.rows += table.num_rows
+        self.erased += count - table.num_rows
+        self.malformed += table.num_rows - table[MALFORMED].null_count
         if self._waiting_rows >= GROUP_ROWS:
             self._flush(self._waiting_rows - self._waiting_rows % GROUP_ROWS)
 

@@ -34,6 +34,7 @@ class Table:
         hashed: Those of which a digest was written.
         unknown: How many were left out since the contract does not know them.
         rows: Its rows, malformed ones included.
+        erased: Rows of erased entities, which are left out.
         malformed: How many of them are malformed.
     """
 
@@ -46,6 +47,7 @@ class Table:
     hashed: list[str]
     unknown: int
     rows: int
+    erased: int
     malformed: int
 
 
@@ -86,12 +88,13 @@ def read_table(
         hashed=sorted(privacy.hashed & set(writer.columns)),
         unknown=len(set(writer.columns) - privacy.dropped - set(writer.kept)),
         rows=writer.rows,
+        erased=writer.erased,
         malformed=writer.malformed,
     )
 
 
-def restrict(raw: Path, target: Path, privacy: Privacy) -> list[str]:
-    """Write a raw Parquet again with less in it, after the contract has named personal data.
+def restrict(raw: Path, target: Path, privacy: Privacy) -> RawWriter:
+    """Write a raw Parquet again with less in it: without personal data, or somebody's rows.
 
     Args:
         raw: As ``read_table`` has written it.
@@ -99,7 +102,8 @@ def restrict(raw: Path, target: Path, privacy: Privacy) -> list[str]:
         privacy: What is written of it; its ``hashed`` are those that are not hashed yet.
 
     Returns:
-        The columns that were written.
+        What has written it: its ``kept`` columns, its ``rows`` under the numbers that they had, and
+        how many were ``erased``.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -109,5 +113,6 @@ def restrict(raw: Path, target: Path, privacy: Privacy) -> list[str]:
         with RawWriter(target, columns, privacy) as writer:
             for batch in file.iter_batches():
                 said = [privacy.without_text(text) for text in batch[MALFORMED].to_pylist()]
-                writer.write([batch[name] for name in columns], pa.array(said, pa.string()))
-        return writer.kept
+                values = [batch[name] for name in columns]
+                writer.write(values, pa.array(said, pa.string()), batch[ROW])
+        return writer

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from mlops_assets import home
 from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import BATCH_DECISIONS, Ledger, withdrawn
+from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger, withdrawn
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.training_set import ROWS, literal
@@ -111,7 +111,7 @@ class Catalogue:
         about = [
             entry
             for entry in self.entries
-            if entry["decision"] not in BATCH_DECISIONS and entry.get("bundle") == digest
+            if entry["decision"] not in DATA_DECISIONS and entry.get("bundle") == digest
         ]
         lineage = self._manifest(digest).get("lineage", {})
         return {

@@ -28,6 +28,14 @@ class BusyError(ValueError):
     """Runs are at work; the message names them."""
 
 
+def is_of(use_case: str, run: dg.DagsterRun) -> bool:
+    """Whether a run of Dagster is one of a use case."""
+    if run.tags.get("mlops/use_case"):
+        return run.tags["mlops/use_case"] == use_case
+    keys = run.asset_selection or ()
+    return bool(keys) and all(key.path[0] == use_case for key in keys)
+
+
 class Pruning:
     """One pruning of one use case."""
 
@@ -103,14 +111,8 @@ class Pruning:
         return [
             (record.dagster_run, record.update_timestamp.replace(tzinfo=UTC))
             for record in records
-            if self._is_ours(record.dagster_run)
+            if is_of(self.spec.name, record.dagster_run)
         ]
-
-    def _is_ours(self, run: dg.DagsterRun) -> bool:
-        if run.tags.get("mlops/use_case"):
-            return run.tags["mlops/use_case"] == self.spec.name
-        keys = run.asset_selection or ()
-        return bool(keys) and all(key.path[0] == self.spec.name for key in keys)
 
     def _prune_dagster(self, keep: Needed, old: Sequence[dg.DagsterRun]) -> str:
         """The results of checks outlive their runs; the last run of each asset stays to be seen."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.lib import bundle, recipe
+from mlops_assets.lib import bundle, erasure, recipe
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.digests import file_digest, short
 from mlops_assets.lib.onnx_model import predict
@@ -56,7 +56,8 @@ def rebuild(
         say: Told what is done.
 
     Raises:
-        RebuildError: If its recipe or the rows of a batch are gone, or the rows are others.
+        RebuildError: If its recipe or the rows of a batch are gone, rows of it were erased, or the
+            rows are others.
         serving.manifest.BundleError: If the bundle is not what its digest names.
     """
     from mlops_assets.stages import candidates, training_set
@@ -64,6 +65,7 @@ def rebuild(
     old = store.local(f"{use_case}/bundles/{digest}")
     manifest = verify(old, digest)
     lineage = manifest["lineage"]
+    _refuse_erased(store, use_case, lineage)
     made_with = _recipe(store, use_case, lineage)
 
     rows = folder / "training_set"
@@ -143,6 +145,20 @@ def _recipe(store: Storage, use_case: str, lineage: Mapping[str, Any]) -> recipe
     return found
 
 
+def _refuse_erased(store: Storage, use_case: str, lineage: Mapping[str, Any]) -> None:
+    """Say so if rows that a version was made of were erased since."""
+    told = [
+        f"{len(entry['rows'][batch['key']])} rows of batch {batch['key']} were erased on "
+        f"{entry['time'][:10]} (entry {entry['sequence']} of the ledger)"
+        for entry in erasure.tombstones(store, use_case)
+        if lineage["training_set"] in entry["training_sets"]
+        for batch in lineage["batches"]
+        if entry["rows"].get(batch["key"])
+    ]
+    if told:
+        raise RebuildError(f"{'; '.join(told)}: it was made of them and cannot be made again")
+
+
 def _sources(store: Storage, use_case: str, lineage: Mapping[str, Any]) -> list[Source]:
     """The files of the batches, found by their digests: other ones may be current by now."""
     sources, gone = [], []
@@ -155,7 +171,10 @@ def _sources(store: Storage, use_case: str, lineage: Mapping[str, Any]) -> list[
         if paths["features"] and paths["validated"]:
             sources.append(Source(batch["key"], paths["features"], paths["validated"]))
     if gone:
-        raise RebuildError(f"what it was made of is gone: {', '.join(gone)}")
+        touched = {key for entry in erasure.tombstones(store, use_case) for key in entry["rows"]}
+        erased = [batch["key"] for batch in lineage["batches"] if batch["key"] in touched]
+        why = f" (rows of batch {', '.join(erased)} were erased since)" if erased else ""
+        raise RebuildError(f"what it was made of is gone: {', '.join(gone)}{why}")
     return sources
 
 

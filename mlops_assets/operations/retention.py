@@ -11,7 +11,7 @@ from datetime import datetime
 from mlops_assets.lib import current
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.digests import file_digest
-from mlops_assets.lib.ledger import BATCH_DECISIONS, Ledger
+from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
 
@@ -50,7 +50,7 @@ def needed(store: Storage, spec: UseCase, now: datetime) -> Needed:
     entries = [
         entry
         for entry in Ledger(store, spec.name).verify()
-        if entry["decision"] not in BATCH_DECISIONS
+        if entry["decision"] not in DATA_DECISIONS
     ]
     promoted = [e["bundle"] for e in entries if e["decision"] == "promoted"]
     champions = list(dict.fromkeys(reversed(promoted)))[: spec.retention.champions]

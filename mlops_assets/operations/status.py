@@ -7,7 +7,7 @@ from mlops_assets.lib import current, desired_state
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.dbt_project import feature_model, prepare
 from mlops_assets.lib.http import call
-from mlops_assets.lib.ledger import BATCH_DECISIONS, Ledger, champion, last_verdict, withdrawn
+from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger, champion, last_verdict, withdrawn
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.storage import Storage
 
@@ -79,7 +79,7 @@ def _versions(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "decision": entry["decision"],
         }
         for entry in entries
-        if entry["decision"] not in BATCH_DECISIONS
+        if entry["decision"] not in DATA_DECISIONS
     }
     return [latest[version] for version in sorted(latest, key=int)]
 

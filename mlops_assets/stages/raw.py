@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from mlops_assets.lib import erasure
 from mlops_assets.lib.batches import Batches, Receipt
 from mlops_assets.lib.digests import file_digest, short
 from mlops_assets.lib.migration import landed_under
@@ -45,15 +46,17 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         check_specs=asked.specs(),
         output_required=False,
         description=f"What landed for {spec.name}, unchanged: every value is the text of the file. "
-        "Personal data are dropped or hashed as the contract says.",
+        "Personal data are dropped or hashed as the contract says; rows of whoever was erased are "
+        "left out.",
         **common(spec, STAGE, "file", "parquet"),
     )
     def raw(
         context: dg.AssetExecutionContext, storage: StorageRoot
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        # A key that is missing is known before anything is read.
-        privacy = Privacy.of(spec.contract)
         store, known = storage.open(), storage.batches(spec.name)
+        # A key that is missing is known before anything is read.
+        erased = erasure.everybody(store, spec.name, spec.contract)
+        privacy = Privacy.of(spec.contract, erased)
         receipt = known.receipt(context.partition_key)
         if receipt is None:
             raise dg.Failure(f"no batch {context.partition_key} has landed for {spec.name}")
@@ -90,6 +93,8 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         said = "; ".join([f"{receipt.name}: {rows} rows, {text}", *notes])
         yield asked.result(context, "readable", True, receipt.digest, said, where)
         said = f"{rows} rows" if rows else f"{receipt.name} has a header and no rows"
+        if pointer.get("erased"):
+            said += f"; {pointer['erased']} of erased entities are left out"
         yield asked.result(context, "not_empty", rows > 0, receipt.digest, said)
         # A batch that could not be read, because its file was gone, has used nothing up.
         earlier = [
@@ -150,6 +155,8 @@ def _read(
         "digest": digest,
         "file": file,
         "rows": table.rows,
+        "erased": table.erased,
+        "rewritten": (known.pointer(receipt.key, STAGE) or {}).get("rewritten", 0),
         "columns": table.columns,
         "hashed": table.hashed,
         "format": " in ".join(filter(None, (table.format, table.compression))),
@@ -170,7 +177,8 @@ def _read(
             "could be personal data"
         )
     if forget_landed(spec, known, receipt):
-        notes.append("the landed file has personal data and was removed; its receipt stays")
+        why = "rows of erased entities" if table.erased else "personal data"
+        notes.append(f"the landed file has {why} and was removed; its receipt stays")
     return pointer, notes
 
 
@@ -187,14 +195,16 @@ def _kept(
         return before, notes
     file = _file(spec, receipt)
     with store.writing(file) as partial:
-        columns = restrict(raw, partial, replace(privacy, hashed=now_hashed))
+        less = restrict(raw, partial, replace(privacy, hashed=now_hashed))
         digest = file_digest(partial)
     pointer = {
         **before,
         "digest": digest,
         "file": file,
-        "columns": columns,
-        "hashed": sorted(privacy.hashed & set(columns)),
+        "rows": less.rows,
+        "erased": before.get("erased", 0) + less.erased,
+        "columns": less.kept,
+        "hashed": sorted(privacy.hashed & set(less.kept)),
     }
     known.point(receipt.key, STAGE, pointer)
     return pointer, [*notes, "less what the contract has named personal data since then"]
@@ -210,12 +220,15 @@ def is_outdated(spec: UseCase, known: Batches, receipt: Receipt, pointer: dict[s
 
 
 def forget_landed(spec: UseCase, known: Batches, receipt: Receipt) -> bool:
-    """Remove a landed file with personal data, if it was read as the contract says now.
+    """Remove a landed file that holds what may not be kept, if it was read as the rules say now.
+
+    That is any file of a contract with personal data, and one with rows of an erased entity.
 
     Returns:
         Whether it was there, in the landing place and unchanged, and is gone now.
     """
     policy, pointer = privacy_digest(spec.contract), known.pointer(receipt.key, STAGE)
-    if policy is None or pointer is None or pointer.get("privacy") != policy:
+    if pointer is None or pointer.get("privacy") != policy:
         return False
-    return known.forget(receipt)
+    somebody = pointer.get("erased") or pointer.get("rewritten")
+    return bool(policy or somebody) and known.forget(receipt)
