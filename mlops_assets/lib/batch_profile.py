@@ -30,17 +30,21 @@ def profile_table(contract: Contract, rows: Path) -> str:
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as database:
         limit_memory(database, Path(scratch))
         database.execute(f"create view rows as from {input_relation(rows)}")
+        identifying = {column.name for column in contract.identifiers}
         for column in contract.every_column:
-            missing, said, bars = _described(database, column)
+            missing, said, bars = _described(database, column, column.name in identifying)
             lines.append(
                 f"| {column.name} | {column.unit or ''} | {missing:.1%} | {said} | {bars} |"
             )
     return "\n".join(lines)
 
 
-def _described(database: Any, column: Column) -> tuple[float, str, str]:
-    """Share missing, the values in words, and a histogram."""
-    if column.type in ("text", "timestamp"):
+def _described(database: Any, column: Column, identifies: bool) -> tuple[float, str, str]:
+    """Share missing, the values in words, and a histogram.
+
+    Of a column that identifies rows no value is shown: what is shown outlives an erased row.
+    """
+    if column.type in ("text", "timestamp") or identifies:
         missing, least, most, different = database.execute(
             f"""
             select 1 - count("{column.name}") / count(*), min("{column.name}"),
@@ -51,7 +55,7 @@ def _described(database: Any, column: Column) -> tuple[float, str, str]:
         if column.type == "timestamp":
             return missing, f"{least} to {most}", ""
         # Their names could be as many as the rows.
-        if different > MOST_DIFFERENT:
+        if identifies or different > MOST_DIFFERENT:
             return missing, f"about {different} different ones", ""
     found = column_profile(database, column)
     said, bars = _number(database, column, found) if is_number(column) else (_shares(found), "")
