@@ -115,12 +115,13 @@ class Platform:
         return self.run("ingest", partition_key=key)
 
     def materialize(self, *path: str, **options: Any) -> dg.ExecuteInProcessResult:
-        """Materialise one asset alone, as the button in the UI does."""
+        """Materialise an asset, and what its step makes beside it, as the button does."""
         job = self.definitions.resolve_implicit_global_asset_job_def()
+        node = self.definitions.resolve_asset_graph().get(dg.AssetKey([self.spec.name, *path]))
         return job.execute_in_process(
             instance=self.instance,
             raise_on_error=False,
-            asset_selection=[dg.AssetKey([self.spec.name, *path])],
+            asset_selection=sorted(node.execution_set_asset_keys),
             **options,
         )
 

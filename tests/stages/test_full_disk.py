@@ -28,7 +28,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     if made.returncode:
         pytest.skip(f"mounting a file system is not allowed here: {made.stderr.strip()}")
     yield mount
-    subprocess.run(["umount", str(mount)], check=True)
+    subprocess.run(["umount", "--lazy", str(mount)], check=True)
 
 
 def fill(disk: Path) -> Path:
