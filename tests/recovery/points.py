@@ -75,8 +75,8 @@ def _dbt() -> None:
 def _search() -> None:
     from mlops_assets.lib import training
 
-    def second(*arguments: Any) -> None:
-        if arguments[-1] == 2:
+    def second(algorithm: Any, rows: Any, target: Any, plan: Any, stream: int, *_: Any) -> None:
+        if stream == 2:
             kill_once("search")
 
     _around(training, "search", before=second)
