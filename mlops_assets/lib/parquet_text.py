@@ -70,12 +70,15 @@ def _cells(landed: Landed, name: str, values: pa.Array) -> pa.Array:
     kind = values.type
     if pa.types.is_dictionary(kind):
         return _cells(landed, name, values.dictionary_decode())
+    unread = UnreadableError(
+        f"{landed.name}: column {name!r} is of type {kind}, which is not read: write it as text"
+    )
+    if pa.types.is_duration(kind) or pa.types.is_interval(kind):
+        raise unread  # a length of time has no usual text
     try:
         if pa.types.is_nested(kind):
             nested = [None if v is None else _json(v) for v in values.to_pylist()]
             return pa.array(nested, pa.string())
-        if pa.types.is_duration(kind) or pa.types.is_interval(kind):
-            raise pa.ArrowNotImplementedError("a length of time has no usual text")
         zone = kind.tz if pa.types.is_timestamp(kind) else None
         if pa.types.is_timestamp(kind):
             # Microseconds are what the platform keeps of a time.
@@ -83,9 +86,7 @@ def _cells(landed: Landed, name: str, values: pa.Array) -> pa.Array:
             values = values.cast(pa.timestamp("us"))
         text = values.cast(pa.string())
     except pa.ArrowNotImplementedError:
-        raise UnreadableError(
-            f"{landed.name}: column {name!r} is of type {kind}, which is not read: write it as text"
-        ) from None
+        raise unread from None
     except pa.ArrowInvalid:
         raise UnreadableError(
             f"{landed.name}: column {name!r} is of type {kind}, and its bytes are not UTF-8 text"
