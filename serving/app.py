@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     def openapi() -> dict[str, Any]:
         # Made anew each time: the contract comes with the bundle and may change at any swap.
-        served = follower.current
+        served = follower.state.current
         version = served.role.version if served else "none"
         schema = get_openapi(title=app.title, version=version, routes=app.routes)
         row = served.bundle.contract.json_schema() if served else {"type": "object"}

@@ -58,12 +58,9 @@ class Served:
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-class Follower:
-    """Keeps `current` what the desired state asks for.
-
-    `look` runs in a thread of its own, so that neither slow storage nor loading holds up an answer.
-    Everybody else only reads the attributes. Each is replaced in one assignment, so a reader sees
-    the old or the new one.
+@dataclass(frozen=True)
+class Following:
+    """What one look led to. Replaced as a whole, so that no reader sees half of a change.
 
     Attributes:
         current: What serves, or None.
@@ -72,16 +69,29 @@ class Follower:
         looked: Whether the desired state was looked at at all.
     """
 
+    current: Served | None = None
+    desired: Role | None = None
+    problem: str | None = None
+    looked: bool = True
+
+
+class Follower:
+    """Keeps what serves what the desired state asks for.
+
+    `look` runs in a thread of its own, so that neither slow storage nor loading holds up an answer.
+    Everybody else only reads `state`.
+
+    Attributes:
+        state: What the last look led to.
+    """
+
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         """Start with nothing to serve."""
         self._settings = settings
         self._source = open_source(settings.storage_root)
         self._where = self._source.name(settings.desired_state)
         self._metrics = metrics
-        self.current: Served | None = None
-        self.desired: Role | None = None
-        self.problem: str | None = f"{self._where}: not looked at yet"
-        self.looked = False
+        self.state = Following(problem=f"{self._where}: not looked at yet", looked=False)
         # Unlike any real stamp, so that the first look is a change.
         self._stamp: str | None = "never"
         self._retry_at = math.inf
@@ -118,39 +128,40 @@ class Follower:
         elif monotonic() < self._retry_at:
             return
         self._retry_at = math.inf
+        before = self.state
+        current, desired, problem = before.current, before.desired, absent
         try:
-            problem = absent or self._follow()
+            if absent is None:
+                desired = self._read_champion()
+                current = self._follow(desired)
+                if current is None:
+                    problem = f"{self._where}: withdrawn: names no {_CHAMPION}"
         except (BundleError, StoreError) as error:
             problem = self._failed(str(error))
         except Exception as error:
             problem = self._failed(f"{type(error).__name__}: {error}", unexpected=error)
-        if problem is not None and problem != self.problem:
+        if problem is not None and problem != before.problem:
             log.warning("desired state not followed", extra={"fields": {"problem": problem}})
-        self.problem = problem
-        self.looked = True
+        self.state = Following(current, desired, problem)
 
-    def _follow(self) -> str | None:
-        champion = self._read_champion()
-        self.desired = champion
+    def _follow(self, champion: Role | None) -> Served | None:
         if champion is None:
-            self.current = None
             self._metrics.withdrawn()
-            return f"{self._where}: withdrawn: names no {_CHAMPION}"
-        current = self.current
-        if current is not None and current.role == champion:
             return None
+        current = self.state.current
+        if current is not None and current.role == champion:
+            return current
         if current is not None and current.role.digest == champion.digest:
             bundle = current.bundle
         else:
             with self._source.bundle(champion.bundle) as folder:
                 bundle = Bundle.load(folder, champion.digest, self._settings.use_case)
-        self.current = Served(champion, bundle)
         self._metrics.swapped(champion.version, champion.digest)
         log.info(
             "serving",
             extra={"fields": {**champion.model_dump(), "golden_rows": bundle.golden_rows}},
         )
-        return None
+        return Served(champion, bundle)
 
     def _read_champion(self) -> Role | None:
         settings, where = self._settings, self._where
@@ -182,6 +193,6 @@ class Follower:
         self._delay = min(max(2 * self._delay, self._settings.poll_seconds), _LONGEST_RETRY_SECONDS)
         self._retry_at = monotonic() + self._delay
         self._metrics.failed()
-        if unexpected is not None and problem != self.problem:
+        if unexpected is not None and problem != self.state.problem:
             log.error("unexpected error", exc_info=unexpected)
         return problem

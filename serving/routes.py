@@ -86,7 +86,7 @@ def build_router(
     async def predict(request: Request) -> Response:
         """Predict one row."""
         body = await _read(request)
-        served = follower.current
+        served = follower.state.current
         if served is None:
             detail = "nothing to serve at present; GET /model tells why"
             return JSONResponse({"detail": detail}, 503, {"Retry-After": "1"})
@@ -131,7 +131,8 @@ def build_router(
     @router.get("/model")
     async def model() -> dict[str, Any]:
         """Tell what serves, what should serve, and why they differ if they do."""
-        served, desired = follower.current, follower.desired
+        state = follower.state
+        served, desired = state.current, state.desired
         manifest = served.bundle.manifest if served else None
         return {
             "use_case": settings.use_case,
@@ -146,7 +147,7 @@ def build_router(
             "lineage": manifest.lineage if manifest else None,
             "loaded_at": served.loaded_at.isoformat() if served else None,
             "desired": {"version": desired.version, "digest": desired.digest} if desired else None,
-            "problem": follower.problem,
+            "problem": state.problem,
         }
 
     @router.get("/health/live")
@@ -157,21 +158,23 @@ def build_router(
     @router.get("/health/ready", responses={503: {"description": "Nothing to serve"}})
     async def ready(response: Response) -> dict[str, str | None]:
         """Answer 200 when predictions are served; `problem` may still tell of a newer version."""
-        served = follower.current
+        state = follower.state
+        served = state.current
         if served is None:
             response.status_code = 503
         return {
             "status": "ready" if served else "not ready",
             "version": served.role.version if served else None,
-            "problem": follower.problem,
+            "problem": state.problem,
         }
 
     @router.get("/health/startup", responses={503: {"description": "Still starting"}})
     async def startup(response: Response) -> dict[str, str]:
         """Answer 200 once the desired state was looked at, whatever it said."""
-        if not follower.looked:
+        looked = follower.state.looked
+        if not looked:
             response.status_code = 503
-        return {"status": "started" if follower.looked else "starting"}
+        return {"status": "started" if looked else "starting"}
 
     @router.get("/metrics", response_class=Response)
     async def metrics_text() -> Response:

@@ -21,7 +21,7 @@ def follower_of(root: Path) -> Follower:
 
 
 def version(follower: Follower) -> str | None:
-    return follower.current.role.version if follower.current else None
+    return follower.state.current.role.version if follower.state.current else None
 
 
 @pytest.fixture(scope="session")
@@ -48,22 +48,22 @@ def follower(tmp_path: Path, first: Built) -> Follower:
     desire(tmp_path, first)
     follower = follower_of(tmp_path)
     follower.look()
-    assert (version(follower), follower.problem) == ("1", None)
+    assert (version(follower), follower.state.problem) == ("1", None)
     return follower
 
 
 def test_nothing_to_follow_yet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     follower = follower_of(tmp_path)
-    before = follower.looked
+    before = follower.state.looked
     follower.look()
     follower.look()
-    assert (before, follower.looked) == (False, True)
-    assert follower.current is None
-    assert "dev.json: no desired state: No such file" in str(follower.problem)
+    assert (before, follower.state.looked) == (False, True)
+    assert follower.state.current is None
+    assert "dev.json: no desired state: No such file" in str(follower.state.problem)
     assert len(caplog.records) == 1
     desire(tmp_path, make_bundle(tmp_path, 7))
     follower.look()
-    assert (version(follower), follower.problem) == ("7", None)
+    assert (version(follower), follower.state.problem) == ("7", None)
 
 
 def test_swap_and_back(tmp_path: Path, first: Built, second: Built, follower: Follower) -> None:
@@ -71,37 +71,37 @@ def test_swap_and_back(tmp_path: Path, first: Built, second: Built, follower: Fo
         desire(tmp_path, built)
         follower.look()
         assert version(follower) == built.version
-        assert follower.desired is not None
-        assert follower.desired.digest == built.digest
+        assert follower.state.desired is not None
+        assert follower.state.desired.digest == built.digest
 
 
 def test_unchanged_champion_is_not_loaded_again(
     tmp_path: Path, first: Built, follower: Follower
 ) -> None:
-    before = follower.current
+    before = follower.state.current
     follower.look()
-    assert follower.current is before
+    assert follower.state.current is before
     desire(tmp_path, first, updated_at="another time")
     follower.look()
-    assert follower.current is before
+    assert follower.state.current is before
 
 
 def test_new_version_of_the_same_content_keeps_the_loaded_bundle(
     tmp_path: Path, first: Built, follower: Follower
 ) -> None:
-    assert follower.current is not None
-    before = follower.current.bundle
+    assert follower.state.current is not None
+    before = follower.state.current.bundle
     desire(tmp_path, first, roles={"champion": {**first.role, "version": "2"}})
     follower.look()
     assert version(follower) == "2"
-    assert follower.current.bundle is before
+    assert follower.state.current.bundle is before
 
 
 def test_unknown_roles_do_no_harm(tmp_path: Path, second: Built, follower: Follower) -> None:
     roles = {"champion": second.role, "challenger": {"digest": 5}, "shadow": None}
     desire(tmp_path, second, roles=roles)
     follower.look()
-    assert (version(follower), follower.problem) == ("2", None)
+    assert (version(follower), follower.state.problem) == ("2", None)
 
 
 @pytest.mark.parametrize(
@@ -175,18 +175,18 @@ def test_bad_state_leaves_the_last_good_bundle(
         # As if the wait had passed: the reason is still logged once.
         follower._retry_at = 0
     assert version(follower) == "1"
-    assert problem in str(follower.problem)
+    assert problem in str(follower.state.problem)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     desire(tmp_path, second)
     follower.look()
-    assert (version(follower), follower.problem) == ("2", None)
+    assert (version(follower), follower.state.problem) == ("2", None)
 
 
 def test_wrong_environment(tmp_path: Path, follower: Follower) -> None:
     state = json.loads((tmp_path / USE_CASE / "desired" / "dev.json").read_text())
     write_state(tmp_path, json.dumps({**state, "environment": "production"}))
     follower.look()
-    assert "environment: expected 'dev', found 'production'" in str(follower.problem)
+    assert "environment: expected 'dev', found 'production'" in str(follower.state.problem)
 
 
 def test_broken_bundle_leaves_the_last_good_one_and_recovers(
@@ -198,7 +198,7 @@ def test_broken_bundle_leaves_the_last_good_one_and_recovers(
     desire(tmp_path, second)
     follower.look()
     assert version(follower) == "1"
-    assert "model.onnx: expected sha256" in str(follower.problem)
+    assert "model.onnx: expected sha256" in str(follower.state.problem)
     assert b"serving_bundle_failures_total 1.0" in follower._metrics.text()
 
     # The state is unchanged, the file arrives: found by the retry, and not before it is due.
@@ -207,7 +207,7 @@ def test_broken_bundle_leaves_the_last_good_one_and_recovers(
     assert version(follower) == "1"
     follower._retry_at = 0
     follower.look()
-    assert (version(follower), follower.problem) == ("2", None)
+    assert (version(follower), follower.state.problem) == ("2", None)
 
 
 def test_retries_grow_apart_up_to_a_limit(tmp_path: Path, follower: Follower) -> None:
@@ -223,14 +223,14 @@ def test_retries_grow_apart_up_to_a_limit(tmp_path: Path, follower: Follower) ->
 def test_withdrawn_and_back(tmp_path: Path, first: Built, follower: Follower) -> None:
     desire(tmp_path, None)
     follower.look()
-    assert follower.current is None
-    assert "withdrawn: names no champion" in str(follower.problem)
+    assert follower.state.current is None
+    assert "withdrawn: names no champion" in str(follower.state.problem)
     text = follower._metrics.text()
     assert b"serving_ready 0.0" in text
     assert b"serving_bundle_info{" not in text
     desire(tmp_path, first)
     follower.look()
-    assert (version(follower), follower.problem) == ("1", None)
+    assert (version(follower), follower.state.problem) == ("1", None)
 
 
 def test_unexpected_error_is_logged_with_its_trace_and_survived(
@@ -242,7 +242,7 @@ def test_unexpected_error_is_logged_with_its_trace_and_survived(
     caplog.set_level(logging.ERROR)
     follower.look()
     assert version(follower) == "1"
-    assert "UnicodeEncodeError" in str(follower.problem)
+    assert "UnicodeEncodeError" in str(follower.state.problem)
     (record,) = caplog.records
     assert record.exc_info is not None
 

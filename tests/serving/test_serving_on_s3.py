@@ -28,16 +28,16 @@ def test_a_bucket_is_followed_and_the_last_good_bundle_serves_without_it(
     settings = Settings(use_case=USE_CASE, storage_root=s3_root, poll_seconds=0.2)
     follower = Follower(settings, Metrics())
     follower.look()
-    assert str(follower.problem) == (
+    assert str(follower.state.problem) == (
         f"{s3_root}/{USE_CASE}/desired/dev.json: no desired state: No such object"
     )
 
     store.publish(first.folder, first.path)
     desire(store, first)
     follower.look()
-    assert follower.problem is None
-    assert follower.current is not None
-    serves = follower.current
+    assert follower.state.problem is None
+    assert follower.state.current is not None
+    serves = follower.state.current
     # A look at what has not changed is one small request.
     asked = len(trouble.seen)
     follower.look()
@@ -45,27 +45,27 @@ def test_a_bucket_is_followed_and_the_last_good_bundle_serves_without_it(
 
     trouble.busy = 1_000_000
     follower.look()
-    assert "answered 503" in str(follower.problem)
-    assert follower.current is serves
+    assert "answered 503" in str(follower.state.problem)
+    assert follower.state.current is serves
     trouble.busy = 0
     follower.look()
-    assert follower.problem is None
-    assert follower.current is serves
+    assert follower.state.problem is None
+    assert follower.state.current is serves
 
     store.publish(second.folder, second.path)
     with store.writing(f"{second.path}/model.onnx") as partial:
         partial.write_bytes(b"damaged")
     desire(store, second)
     follower.look()
-    assert f"{s3_root}/{second.path}/model.onnx: expected sha256" in str(follower.problem)
+    assert f"{s3_root}/{second.path}/model.onnx: expected sha256" in str(follower.state.problem)
     store.remove(f"{second.path}/golden.parquet")
     desire(store, second, f"{second.path}/.")
     follower.look()
-    assert "lies outside the storage root" in str(follower.problem)
+    assert "lies outside the storage root" in str(follower.state.problem)
     desire(store, second)
     follower.look()
-    assert f"{s3_root}/{second.path}/golden.parquet: missing" in str(follower.problem)
-    assert follower.current is serves
+    assert f"{s3_root}/{second.path}/golden.parquet: missing" in str(follower.state.problem)
+    assert follower.state.current is serves
 
     for name in ("model.onnx", "golden.parquet"):
         store.publish(second.folder / name, f"{second.path}/{name}")
@@ -73,6 +73,6 @@ def test_a_bucket_is_followed_and_the_last_good_bundle_serves_without_it(
     store.write_json(f"{USE_CASE}/desired/other.json", {})
     follower._retry_at = 0.0
     follower.look()
-    assert follower.problem is None
-    assert follower.current is not None
-    assert follower.current.role.version == second.version
+    assert follower.state.problem is None
+    assert follower.state.current is not None
+    assert follower.state.current.role.version == second.version
