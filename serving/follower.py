@@ -16,12 +16,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serving.bucket import StoreError
-from serving.bundle import Bundle
-from serving.manifest import BundleError
+from serving.bundle.loaded import Bundle
+from serving.bundle.manifest import BundleError
 from serving.metrics import Metrics
 from serving.settings import Settings
-from serving.source import open_source
+from serving.storage.bucket import StoreError
+from serving.storage.source import open_source
 
 _CHAMPION: Final = "champion"
 _LONGEST_RETRY_SECONDS: Final = 30.0

@@ -12,8 +12,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from starlette.requests import ClientDisconnect
 
-from serving.contract import RowError
-from serving.features import FeatureError
+from serving.bundle.contract import RowError
+from serving.bundle.features import FeatureError
 from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.settings import Settings

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from serving.bucket import SCHEME, check_url
+from serving.storage.bucket import SCHEME, check_url
 
 # Names become parts of paths, so they hold nothing that could lead out of the storage root.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]

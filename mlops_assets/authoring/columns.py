@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from mlops_assets.lib.validation import ABSENT
-from serving.values import InvalidValueError, convert
+from serving.bundle.values import InvalidValueError, convert
 
 if TYPE_CHECKING:
     import polars as pl

@@ -10,7 +10,7 @@ from mlops_assets.lib.ledger import LedgerError
 from mlops_assets.lib.reading import UnreadableError
 from mlops_assets.lib.specs import UnknownUseCaseError
 from mlops_assets.lib.storage import ChangedError
-from serving.manifest import BundleError
+from serving.bundle.manifest import BundleError
 
 # What a person can do something about: the message says it all.
 REASONS = (

@@ -16,7 +16,7 @@ from typing import Any
 
 from mlops_assets.lib.digests import digest_of, file_digest, short
 from mlops_assets.lib.storage import Storage
-from serving.bucket import Object
+from serving.storage.bucket import Object
 
 SLUG_LENGTH = 40
 # A file that changed this recently may still be written by somebody.

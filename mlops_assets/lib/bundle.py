@@ -19,7 +19,7 @@ from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.reference import profile
 from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.training_set import INPUTS, ROWS, literal
-from serving.manifest import MANIFEST, BundleError, content_digest, verify
+from serving.bundle.manifest import MANIFEST, BundleError, content_digest, verify
 
 GOLDEN_ROWS = 64
 LIBRARIES = ("duckdb", "numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx", "xgboost")

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from mlops_assets.lib.digests import digest_of
-from serving.columns import Column as RequestColumn
+from serving.bundle.columns import Column as RequestColumn
 
 ColumnType = Literal["integer", "number", "category", "boolean", "text", "timestamp"]
 # Strict: YAML reads an unquoted yes or no as a boolean, which would become 1 or 0.

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.manifest import file_digest
+from serving.bundle.manifest import file_digest
 
 __all__ = ["digest_of", "file_digest", "short"]
 

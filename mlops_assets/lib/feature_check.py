@@ -66,7 +66,7 @@ def _mistakes(
     import sqlglot
     from sqlglot import exp
 
-    from serving.sql_check import FeatureSqlError, check_sql
+    from serving.bundle.sql_check import FeatureSqlError, check_sql
 
     known = {ROW_ID, *names}
     used: set[str] = set()

@@ -17,9 +17,9 @@ def portable(compiled: str, location: str, columns: Collection[str]) -> str:
         The same SELECT over the serving app's input table.
 
     Raises:
-        serving.manifest.BundleError: If it is not one row-wise SELECT of that relation.
+        serving.bundle.manifest.BundleError: If it is not one row-wise SELECT of that relation.
     """
-    from serving.sql_check import check_sql
+    from serving.bundle.sql_check import check_sql
 
     sql = compiled.strip().replace(location, INPUT_TABLE) + "\n"
     check_sql(sql, columns)

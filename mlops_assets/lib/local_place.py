@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving.bucket import Object
+from serving.storage.bucket import Object
 
 PARTIAL_PREFIX = ".partial-"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from mlops_assets.home import cache_folder
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.local_place import PARTIAL_PREFIX
-from serving.bucket import Object, StoreError, bucket
+from serving.storage.bucket import Object, StoreError, bucket
 
 # A run that meets a store that is busy or away waits for it for so long.
 PATIENCE_SECONDS = 60.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mlops_assets.lib.storage import Storage
-    from serving.bundle import Bundle
+    from serving.bundle.loaded import Bundle
 
 # Rows that are in memory as features, in each thread.
 SLICE_ROWS = 50_000
@@ -69,7 +69,7 @@ def score(bundle: Bundle, version: str, rows: Path, store: Storage, folder: str)
         The counts and the digests of the parts.
 
     Raises:
-        serving.features.FeatureError: If the feature SQL cannot compute a row.
+        serving.bundle.features.FeatureError: If the feature SQL cannot compute a row.
     """
     import pyarrow.parquet as pq
 

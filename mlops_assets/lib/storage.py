@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlops_assets.lib.local_place import PARTIAL_PREFIX, LocalPlace
-from serving.bucket import SCHEME, Object
-from serving.manifest import file_digest
+from serving.bundle.manifest import file_digest
+from serving.storage.bucket import SCHEME, Object
 
 __all__ = ["PARTIAL_PREFIX", "ChangedError", "Storage"]
 

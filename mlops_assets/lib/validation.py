@@ -21,7 +21,7 @@ from mlops_assets.lib.contract import Column, Contract
 from mlops_assets.lib.reading import MALFORMED, ROW
 from mlops_assets.lib.reading import REASONS as REASONS
 from mlops_assets.lib.repeats import FIRST, repeats
-from serving.values import InvalidValueError, convert
+from serving.bundle.values import InvalidValueError, convert
 
 if TYPE_CHECKING:
     import polars as pl

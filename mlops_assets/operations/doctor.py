@@ -21,7 +21,7 @@ from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.specs import load_specs
 from mlops_assets.lib.storage import Storage
 from mlops_assets.operations.withdraw import serves_withdrawn
-from serving.bucket import SCHEME
+from serving.storage.bucket import SCHEME
 
 Level = Literal["ok", "warn", "fail"]
 MOST_PYTHON = (3, 13)
@@ -203,7 +203,7 @@ def _use_cases() -> Iterator[Finding]:
 
 def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
     from mlops_assets.lib.bundle import verify_stored
-    from serving.manifest import BundleError
+    from serving.bundle.manifest import BundleError
 
     try:
         entries = Ledger(store, spec.name).verify()

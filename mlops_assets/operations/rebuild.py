@@ -17,7 +17,7 @@ from mlops_assets.lib.onnx_model import predict
 from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.training_plan import STACK, Algorithm
 from mlops_assets.lib.training_set import ROWS, Source
-from serving.manifest import verify
+from serving.bundle.manifest import verify
 
 
 class RebuildError(ValueError):
@@ -58,7 +58,7 @@ def rebuild(
     Raises:
         RebuildError: If its recipe or the rows of a batch are gone, rows of it were erased, or the
             rows are others.
-        serving.manifest.BundleError: If the bundle is not what its digest names.
+        serving.bundle.manifest.BundleError: If the bundle is not what its digest names.
     """
     from mlops_assets.stages import candidates, training_set
 

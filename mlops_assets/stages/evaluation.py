@@ -257,7 +257,7 @@ def _draw(
     costs: CostCurve,
 ) -> dict[str, bytes]:
     """Every picture of the evaluation, by name."""
-    from serving.contributions import contributions
+    from serving.bundle.contributions import contributions
 
     target = spec.contract.target
     # The rows lie in the order of a hash: the first are as good a sample as any.

@@ -43,7 +43,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
     def predictions(
         context: dg.AssetExecutionContext, storage: StorageRoot
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        from serving.bundle import Bundle
+        from serving.bundle.loaded import Bundle
 
         store, known, key = storage.open(), storage.batches(spec.name), context.partition_key
         crowned = champion(storage.ledger(spec.name).verify())

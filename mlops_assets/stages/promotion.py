@@ -20,7 +20,7 @@ from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import candidates, evaluation, registered_version, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
 from mlops_assets.stages.evidence import Finding, findings, gating
-from serving.manifest import BundleError
+from serving.bundle.manifest import BundleError
 
 STAGE = "promotion"
 Wanted = list[tuple[dg.AssetCheckKey, str]]

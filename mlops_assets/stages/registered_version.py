@@ -16,7 +16,7 @@ from mlops_assets.lib.training_set import ROWS
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import candidates, evaluation, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
-from serving.manifest import BundleError, verify
+from serving.bundle.manifest import BundleError, verify
 
 STAGE = "registered_version"
 

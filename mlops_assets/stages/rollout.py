@@ -20,7 +20,7 @@ from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.stages import promotion
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
-from serving.manifest import BundleError
+from serving.bundle.manifest import BundleError
 
 STAGE = "rollout"
 

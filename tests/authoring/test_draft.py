@@ -19,8 +19,8 @@ from mlops_assets.lib.feature_check import source_call
 from mlops_assets.lib.reading import read_table
 from mlops_assets.lib.spec_file import documents
 from mlops_assets.lib.validation import validate
-from serving.contract import read_contract
-from serving.features import FeatureRunner
+from serving.bundle.contract import read_contract
+from serving.bundle.features import FeatureRunner
 from tests.authoring import samples
 
 

@@ -86,7 +86,7 @@ def by_platform(home: Path, digest: str, folder: str) -> tuple[int, float, float
     """Rows, seconds and peak memory in GiB; for a process of its own."""
     from mlops_assets.lib.scoring import score
     from mlops_assets.lib.storage import Storage
-    from serving.bundle import Bundle
+    from serving.bundle.loaded import Bundle
 
     started = time.perf_counter()
     loaded = Bundle.load(home / "bundle", digest, HEART)

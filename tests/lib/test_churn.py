@@ -35,7 +35,7 @@ from mlops_assets.lib.synthetic.churn_columns import (
     REGIONS,
 )
 from mlops_assets.lib.synthetic.reachable import best_auc
-from serving.features import FeatureRunner
+from serving.bundle.features import FeatureRunner
 from tests.lib.helpers import validated
 
 LABELS = {

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from mlops_assets.lib.contract import Column, Contract, Target, normalise_header
 from mlops_assets.lib.spec import UseCase
-from serving.contract import read_contract
+from serving.bundle.contract import read_contract
 from tests.lib.helpers import column, contract
 
 EVERY_TYPE = contract(

@@ -25,7 +25,7 @@ from mlops_assets.lib.dbt_project import (
 from mlops_assets.lib.feature_sql import portable
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.specs import DEFS
-from serving.features import FeatureRunner
+from serving.bundle.features import FeatureRunner
 from tests.lib.helpers import column, validated
 
 HEART = "heart_disease"

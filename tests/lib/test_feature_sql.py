@@ -5,7 +5,7 @@ import pytest
 from mlops_assets.lib.dbt_project import PROJECT_DIR
 from mlops_assets.lib.feature_sql import INPUT_TABLE, portable
 from mlops_assets.lib.spec import UseCase
-from serving.sql_check import SOURCE, FeatureSqlError, check_sql
+from serving.bundle.sql_check import SOURCE, FeatureSqlError, check_sql
 
 LOCATION = "read_parquet('/data/it''s here/batch.parquet')"
 

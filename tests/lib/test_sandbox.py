@@ -6,7 +6,7 @@ import pytest
 from mlops_assets.lib import bundle, sandbox
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.onnx_model import PARITY
-from serving.manifest import MANIFEST
+from serving.bundle.manifest import MANIFEST
 from tests.lib.helpers import TINY, TINY_CONTRACT, Trained
 
 COLUMNS = [c.name for c in TINY_CONTRACT.columns]

@@ -13,8 +13,8 @@ import pytest
 
 from mlops_assets.lib.scoring import missing_columns, score
 from mlops_assets.lib.storage import Storage
-from serving.bundle import Bundle
-from serving.features import FeatureError
+from serving.bundle.features import FeatureError
+from serving.bundle.loaded import Bundle
 from tests.serving.bundles import CONTRACT, ROWS, USE_CASE, Built, make_bundle
 from tests.serving.server import clean_environment
 
@@ -79,7 +79,7 @@ import sys
 from pathlib import Path
 from mlops_assets.lib.scoring import score
 from mlops_assets.lib.storage import Storage
-from serving.bundle import Bundle
+from serving.bundle.loaded import Bundle
 from tests.serving.bundles import USE_CASE
 bundle, digest, root, folder = sys.argv[1:]
 score(Bundle.load(Path(bundle), digest, USE_CASE), "7", Path(root) / "rows.parquet",

@@ -8,7 +8,7 @@ import pytest
 from mlops_assets.lib import s3_place
 from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.storage import Storage
-from serving.bucket import Bucket, StoreError
+from serving.storage.bucket import Bucket, StoreError
 from tests.s3 import Seaweed
 from tests.trouble import Trouble, listening
 

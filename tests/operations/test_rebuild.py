@@ -12,7 +12,7 @@ from mlops_assets.lib import current
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.operations.rebuild import RebuildError, rebuild
 from mlops_assets.operations.versions import UnknownVersionError, bundle_of
-from serving.manifest import content_digest
+from serving.bundle.manifest import content_digest
 from tests.platform import HEART, Platform, platform
 from tests.test_cli import mlops
 

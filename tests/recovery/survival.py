@@ -20,7 +20,7 @@ from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.sandbox import free_port
 from mlops_assets.lib.storage import PARTIAL_PREFIX, Storage
-from serving.manifest import verify
+from serving.bundle.manifest import verify
 from tests.platform import DATA, HEART, environment
 from tests.recovery.points import VARIABLE
 

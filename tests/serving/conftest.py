@@ -10,7 +10,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "sqlglotrs is deprecated", DeprecationWarning)
     import sqlglot  # noqa: F401
 
-from serving.bundle import Bundle
+from serving.bundle.loaded import Bundle
 from tests.serving.bundles import USE_CASE, Built, make_bundle
 from tests.serving.server import Server
 

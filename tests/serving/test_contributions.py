@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from serving import contributions as module
-from serving.contributions import contributions
+from serving.bundle import contributions as module
+from serving.bundle.contributions import contributions
 
 Features = NDArray[np.float32]
 Floats = NDArray[np.float64]

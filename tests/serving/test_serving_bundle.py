@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from serving.bundle import Bundle
-from serving.contract import read_contract
-from serving.manifest import BundleError
+from serving.bundle.contract import read_contract
+from serving.bundle.loaded import Bundle
+from serving.bundle.manifest import BundleError
 from tests.serving.bundles import (
     CONTRACT,
     FEATURES,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.bundle import Bundle
-from serving.contract import Contract, ContractError, RowError, read_contract
-from serving.features import FeatureError
+from serving.bundle.contract import Contract, ContractError, RowError, read_contract
+from serving.bundle.features import FeatureError
+from serving.bundle.loaded import Bundle
 from tests.serving.bundles import CONTRACT, PAYLOAD
 
 CHECKED = read_contract(json.dumps(CONTRACT).encode(), "contract.json")

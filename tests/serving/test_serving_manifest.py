@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.manifest import BUNDLE_FILES, BundleError, content_digest, file_digest, verify
+from serving.bundle.manifest import BUNDLE_FILES, BundleError, content_digest, file_digest, verify
 from tests.serving.bundles import Built, digest_of
 
 

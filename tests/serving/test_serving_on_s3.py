@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.lib.storage import Storage
-from serving import source
 from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.settings import Settings
+from serving.storage import source
 from tests.serving.bundles import USE_CASE, Built, make_bundle
 from tests.trouble import Trouble
 

@@ -121,7 +121,7 @@ def test_serving_needs_nothing_of_the_training_stack(built: Built) -> None:
 import json, sys
 from pathlib import Path
 import serving.__main__, serving.app
-from serving.bundle import Bundle
+from serving.bundle.loaded import Bundle
 bundle = Bundle.load(Path({str(built.folder)!r}), {built.digest!r}, {USE_CASE!r})
 bundle.predict([bundle.contract.validate_row(bundle.contract.json_schema()["example"])])
 print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
@@ -142,7 +142,7 @@ def test_manifest_needs_the_standard_library_only() -> None:
     program = """
 import sys
 before = set(sys.modules)
-import serving.manifest
+import serving.bundle.manifest
 print(*{name.split(".")[0] for name in set(sys.modules) - before})
 """
     ended = run("-c", program)

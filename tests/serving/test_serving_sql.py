@@ -4,8 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.features import FeatureError, FeatureRunner
-from serving.sql_check import FeatureSqlError, check_sql
+from serving.bundle.features import FeatureError, FeatureRunner
+from serving.bundle.sql_check import FeatureSqlError, check_sql
 
 COLUMNS = {"a": "BIGINT", "b": "DOUBLE", "t": "VARCHAR", "flag": "BOOLEAN", "ts": "TIMESTAMP"}
 NULLS: dict[str, Any] = dict.fromkeys(COLUMNS)

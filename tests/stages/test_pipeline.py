@@ -10,7 +10,7 @@ from mlops_assets.lib import current
 from mlops_assets.lib.feature_sql import portable
 from mlops_assets.lib.specs import load_spec
 from mlops_assets.stages.checks import SUBJECT
-from serving.manifest import verify
+from serving.bundle.manifest import verify
 from tests.platform import DATA, HEART, Platform, checks, platform
 
 COLUMNS = [column.name for column in load_spec(HEART).contract.inputs]

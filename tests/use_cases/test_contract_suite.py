@@ -30,7 +30,7 @@ def test_the_features_model_exists_with_tests_and_descriptions(spec: UseCase) ->
 
 
 def test_the_feature_sql_is_row_wise_and_reads_no_outcome(spec: UseCase) -> None:
-    from serving.sql_check import check_sql
+    from serving.bundle.sql_check import check_sql
 
     path = ROOT / "dbt_features" / "models" / spec.name / f"{model_name(spec.name)}.sql"
     sql = path.read_text().replace("{{ source('" + spec.name + "', 'validated') }}", "input_rows")
@@ -40,8 +40,8 @@ def test_the_feature_sql_is_row_wise_and_reads_no_outcome(spec: UseCase) -> None
 
 
 def test_the_sql_computes_a_row_of_examples(spec: UseCase) -> None:
-    from serving.contract import read_contract
-    from serving.features import FeatureRunner
+    from serving.bundle.contract import read_contract
+    from serving.bundle.features import FeatureRunner
 
     row = example(spec)
     path = ROOT / "dbt_features" / "models" / spec.name / f"{model_name(spec.name)}.sql"

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import duckdb
 
-from serving.contract import Contract, Row, RowError
-from serving.features import FeatureError, FeatureRunner
-from serving.manifest import BundleError
-from serving.model import Model
+from serving.bundle.contract import Contract, Row, RowError
+from serving.bundle.features import FeatureError, FeatureRunner
+from serving.bundle.manifest import BundleError
+from serving.bundle.model import Model
 
 FEATURE_PREFIX: Final = "feature__"
 EXPECTED: Final = "expected_probability"

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.manifest import BundleError
+from serving.bundle.manifest import BundleError
 
 _OUTPUT: Final = "probabilities"
 _ERRORS_ONLY: Final = 3

@@ -11,8 +11,8 @@ from errno import ENOENT
 from pathlib import Path
 from typing import Final, Protocol
 
-from serving.bucket import SCHEME, Object, bucket
-from serving.manifest import BUNDLE_FILES, MANIFEST, BundleError
+from serving.bundle.manifest import BUNDLE_FILES, MANIFEST, BundleError
+from serving.storage.bucket import SCHEME, Object, bucket
 
 # The follower looks again anyway; until then the last good bundle serves.
 _PATIENCE_SECONDS: Final = 5.0

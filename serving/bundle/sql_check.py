@@ -12,7 +12,7 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
-from serving.manifest import BundleError
+from serving.bundle.manifest import BundleError
 
 SOURCE: Final = "input_rows"
 ROW_ID: Final = "row_id"

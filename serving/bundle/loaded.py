@@ -23,11 +23,11 @@ from pydantic import (
     ValidationError,
 )
 
-from serving import golden
-from serving.contract import Contract, Row, read_contract
-from serving.features import FeatureRunner
-from serving.manifest import MANIFEST, BundleError, verify
-from serving.model import Model
+from serving.bundle import golden
+from serving.bundle.contract import Contract, Row, read_contract
+from serving.bundle.features import FeatureRunner
+from serving.bundle.manifest import MANIFEST, BundleError, verify
+from serving.bundle.model import Model
 
 #: Told how many seconds a stage took: `features` or `model`.
 Observer = Callable[[str, float], None]

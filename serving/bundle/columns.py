@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from serving.values import InvalidValueError, convert, shown, type_name
+from serving.bundle.values import InvalidValueError, convert, shown, type_name
 
 LONGEST_NAME: Final = 64
 #: Stands for a key that the request does not have; null is a value.

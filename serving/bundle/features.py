@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.sql_check import ROW_ID, SOURCE, FeatureSqlError, check_sql
+from serving.bundle.sql_check import ROW_ID, SOURCE, FeatureSqlError, check_sql
 
 _MEMORY_LIMIT: Final = "256MB"
 # One thread: requests run side by side on cursors, and a few rows are not worth splitting.

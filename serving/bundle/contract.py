@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from serving.columns import ABSENT, LONGEST_NAME, Column, ColumnCheck
-from serving.manifest import BundleError
-from serving.values import InvalidValueError, shown
+from serving.bundle.columns import ABSENT, LONGEST_NAME, Column, ColumnCheck
+from serving.bundle.manifest import BundleError
+from serving.bundle.values import InvalidValueError, shown
 
 Row = dict[str, Any]
 

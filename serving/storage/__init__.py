@@ -1,0 +1,1 @@
+"""Where desired states and bundles come from."""
