@@ -1,23 +1,17 @@
 """The command: `python -m serving`. Says in one line why it cannot start, when it cannot."""
 
-import contextlib
 import errno
+import json
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
 
-import uvicorn
-from prometheus_client import disable_created_metrics
-
-from serving.app import create_app
 from serving.logs import configure
 from serving.settings import Settings, SettingsError, load_settings
+from serving.supervisor import WORKER, Supervisor
 
-# Requests in flight may finish within this time; then the process goes.
-_DRAIN_SECONDS = 30
 _BACKLOG = 2048
 
 log = logging.getLogger("serving")
@@ -30,37 +24,35 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2
+    if (own := os.environ.get(WORKER)) is not None:
+        # Imported here: a supervisor answers nobody, and stays small.
+        from serving.worker import work
+
+        mine = json.loads(own)
+        settings = settings.model_copy(update={"worker": mine["number"]})
+        listening, parent = mine["files"]
+        status = work(settings, listening, parent, mine["notes"])
+        # Everything is answered and written. Taking native libraries apart while their threads
+        # still wait would print what is no log line, and may crash.
+        logging.shutdown()
+        os._exit(status)
     try:
         listener = _listen(settings)
     except OSError as error:
         print(f"serving: {_explain(error, settings)}", file=sys.stderr)
         return 1
     configure(settings.log_level)
-    # uvicorn ends by raising the signal it was stopped with once more; draining is success.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # Every counter's time of creation as a series of its own would double the output.
-    disable_created_metrics()  # type: ignore[no-untyped-call]
     port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    follows = f"{settings.storage_root}/{settings.desired_state}"
+    follows = [
+        f"{settings.storage_root}/{settings.desired_state(name)}" for name in settings.use_cases
+    ]
     log.info(
         "listening",
         extra={"fields": {"url": f"http://{host}:{port}/docs", "follows": follows}},
     )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings),
-            log_config=None,
-            access_log=False,
-            ws="none",
-            lifespan="on",
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
-        )
-    )
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
-    return 0 if server.started else 1
+    with listener:
+        return Supervisor(settings, arguments, listener).run()
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -1,54 +1,105 @@
-"""Puts the parts together: one app, one use case, one follower."""
+"""Puts the parts together: one app, its use cases, and a follower for each."""
 
-import os
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
+from starlette.types import Receive, Scope, Send
 
 from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.middleware import Observe
+from serving.predict import Predict
 from serving.routes import ROW_SCHEMA, build_router
 from serving.settings import Settings
+from serving.storage.source import open_source
+from serving.suspects import Suspects
+from serving.use_case import UseCase
 
-_MOST_WORKERS: Final = 4
 
+class App:
+    """The whole app, as ASGI.
 
-def create_app(settings: Settings) -> FastAPI:
-    """Make an app that follows the desired state for as long as it runs.
+    `/predict` is answered before FastAPI sees it: its way to a function costs about 90 µs, more
+    than validation, features and model together (`tests/benchmarks/serving.py`).
 
-    Args:
-        settings: What to serve and from where.
+    Attributes:
+        documented: The FastAPI app with everything else, and the documentation of everything.
+        use_cases: What is served, by name.
     """
-    metrics = Metrics()
-    follower = Follower(settings, metrics)
-    workers = ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1), "predict")
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        follower.start()
-        yield
-        follower.stop()
-        workers.shutdown()
+    def __init__(self, settings: Settings, suspects: Suspects | None = None) -> None:
+        """Make an app that follows the desired states for as long as it runs.
 
-    # Its pages bring their scripts along; FastAPI's own load them from a CDN.
-    app = FastAPIOffline(title=f"Predictions for {settings.use_case}", lifespan=lifespan)
-    app.include_router(build_router(settings, follower, metrics, workers))
-    app.add_middleware(Observe, metrics=metrics)
+        Args:
+            settings: What to serve and from where.
+            suspects: Shared with a supervisor, if there is one.
+        """
+        self.metrics = Metrics(settings.use_cases)
+        source = open_source(settings.storage_root)
+        self.use_cases = {
+            name: UseCase(
+                name,
+                settings,
+                Follower(name, settings, source, self.metrics, suspects),
+                self.metrics,
+            )
+            for name in settings.use_cases
+        }
+        self.predict = Predict(self.use_cases, settings, self.metrics)
+        self.documented = self._documented(settings)
+        self._observed = Observe(self._dispatch, self.metrics)
 
-    def openapi() -> dict[str, Any]:
-        # Made anew each time: the contract comes with the bundle and may change at any swap.
-        served = follower.state.current
-        version = served.role.version if served else "none"
-        schema = get_openapi(title=app.title, version=version, routes=app.routes)
-        row = served.bundle.contract.json_schema() if served else {"type": "object"}
-        schema["components"]["schemas"][ROW_SCHEMA] = row
-        return schema
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._observed(scope, receive, send)
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
-    return app
+    def drain(self) -> None:
+        """Send clients away from now on: not ready, and every answer closes its connection."""
+        self.predict.draining = self._observed.draining = True
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path = scope["path"]
+            if path == "/predict":
+                scope["route_template"] = path
+                await self.predict(scope, receive, send, None)
+                return
+            if path.startswith("/predict/"):
+                scope["route_template"] = "/predict/{use_case}"
+                await self.predict(scope, receive, send, path.removeprefix("/predict/"))
+                return
+        await self.documented(scope, receive, send)
+
+    def _documented(self, settings: Settings) -> FastAPI:
+        @asynccontextmanager
+        async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+            for use_case in self.use_cases.values():
+                use_case.follower.start()
+            yield
+            for use_case in self.use_cases.values():
+                use_case.follower.stop()
+
+        # Its pages bring their scripts along; FastAPI's own load them from a CDN.
+        title = f"Predictions for {', '.join(self.use_cases)}"
+        app = FastAPIOffline(title=title, lifespan=lifespan)
+        app.include_router(build_router(settings, self.use_cases, self.metrics, self.predict))
+
+        def openapi() -> dict[str, Any]:
+            # Made anew each time: a contract comes with its bundle and may change at any swap.
+            champions = [each.follower.state.champion for each in self.use_cases.values()]
+            served = [champion for champion in champions if champion]
+            version = ", ".join(champion.role.version for champion in served) or "none"
+            schema = get_openapi(title=app.title, version=version, routes=app.routes)
+            rows = [champion.bundle.contract.json_schema() for champion in served]
+            row: dict[str, Any] = {"anyOf": rows} if len(rows) > 1 else {"type": "object"}
+            if len(rows) == 1:
+                (row,) = rows
+            schema["components"]["schemas"][ROW_SCHEMA] = row
+            return schema
+
+        app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+        return app

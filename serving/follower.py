@@ -1,60 +1,46 @@
-"""Follows the desired state: the one place that decides which bundle serves.
+"""Follows the desired state of one use case: the one place that decides which bundles serve.
 
 A deployment writes a small file; every server looks at it and moves by itself. Whatever goes wrong
-on the way, a bad file or a bad bundle, the bundle that serves goes on serving and the reason is
-shown. Only a state that names no champion stops it.
+on the way, a bad file or a bad bundle, the champion that serves goes on serving and the reason is
+shown. Only a state that names no champion stops it. A challenger or a shadow that goes wrong is
+left out.
 """
 
-import json
 import logging
 import math
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Annotated, Any, Final, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Final, TypeVar
 
 from serving.bundle.loaded import Bundle
 from serving.bundle.manifest import BundleError
+from serving.desired import CHAMPION, ON_TRIAL, DesiredState, Role, read_desired
+from serving.lane import Lane
 from serving.metrics import Metrics
 from serving.settings import Settings
 from serving.storage.bucket import StoreError
-from serving.storage.source import open_source
+from serving.storage.source import Source
+from serving.suspects import Suspects
 
-_CHAMPION: Final = "champion"
 _LONGEST_RETRY_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 2.0
 
 log = logging.getLogger(__name__)
 
-
-class Role(BaseModel):
-    """Which bundle a role is played by."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: str
-    bundle: str
-    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-class DesiredState(BaseModel):
-    """What should serve. Roles are read one by one, so that an unknown one does no harm."""
-
-    schema_version: Literal[1]
-    use_case: str
-    environment: str
-    roles: dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Served:
     """A bundle that serves, and as what. Replaced as a whole, never changed."""
 
+    name: str
     role: Role
     bundle: Bundle
+    lane: Lane
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -63,16 +49,23 @@ class Following:
     """What one look led to. Replaced as a whole, so that no reader sees half of a change.
 
     Attributes:
-        current: What serves, or None.
-        desired: The champion that the last readable desired state named, or None.
-        problem: Why `current` is not what is wanted, or None.
+        roles: What serves, by role.
+        desired: The last desired state that could be read, or None.
+        problem: Why the champion is not what is wanted, or None.
+        trial_problems: Why a challenger or a shadow is not what is wanted, by role.
         looked: Whether the desired state was looked at at all.
     """
 
-    current: Served | None = None
-    desired: Role | None = None
+    roles: Mapping[str, Served] = field(default_factory=dict)
+    desired: DesiredState | None = None
     problem: str | None = None
+    trial_problems: Mapping[str, str] = field(default_factory=dict)
     looked: bool = True
+
+    @property
+    def champion(self) -> Served | None:
+        """Who answers, unless a challenger does."""
+        return self.roles.get(CHAMPION)
 
 
 class Follower:
@@ -85,20 +78,38 @@ class Follower:
         state: What the last look led to.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        """Start with nothing to serve."""
+    def __init__(
+        self,
+        use_case: str,
+        settings: Settings,
+        source: Source,
+        metrics: Metrics,
+        suspects: Suspects | None = None,
+    ) -> None:
+        """Start with nothing to serve.
+
+        Args:
+            use_case: Whose desired state is followed.
+            settings: For the environment, the pace, and the length of queues.
+            source: Where desired states and bundles lie.
+            metrics: Counts swaps and failures.
+            suspects: Who was on trial when a worker crashed; None without a supervisor.
+        """
+        self._use_case = use_case
         self._settings = settings
-        self._source = open_source(settings.storage_root)
-        self._where = self._source.name(settings.desired_state)
+        self._source = source
+        self._key = settings.desired_state(use_case)
+        self._where = source.name(self._key)
         self._metrics = metrics
+        self._suspects = suspects
         self.state = Following(problem=f"{self._where}: not looked at yet", looked=False)
         # Unlike any real stamp, so that the first look is a change.
-        self._stamp: str | None = "never"
+        self._stamp: tuple[str | None, int] = ("never", 0)
         self._retry_at = math.inf
         self._delay = 0.0
         self._stopped = threading.Event()
         # A daemon: storage that does not answer must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"follow-{use_case}", daemon=True)
 
     def start(self) -> None:
         """Look at the desired state every `poll_seconds` from now on, in a thread."""
@@ -115,84 +126,129 @@ class Follower:
             self._stopped.wait(self._settings.poll_seconds)
 
     def look(self) -> None:
-        """Look once and follow a change. Never raises: what fails becomes `problem`."""
+        """Look once and follow a change. Never raises: what fails becomes a problem."""
         stamp, absent = None, None
         try:
-            stamp = self._source.stamp(self._settings.desired_state)
+            stamp = self._source.stamp(self._key)
         except StoreError as error:
             absent = str(error)
         except OSError as error:
             absent = f"{self._where}: no desired state: {error.strerror}"
-        if stamp != self._stamp:
-            self._stamp, self._delay = stamp, 0.0
+        changed = (stamp, self._suspects.stamp() if self._suspects else 0)
+        if changed != self._stamp:
+            self._stamp, self._delay = changed, 0.0
         elif monotonic() < self._retry_at:
             return
         self._retry_at = math.inf
         before = self.state
-        current, desired, problem = before.current, before.desired, absent
-        try:
-            if absent is None:
-                desired = self._read_champion()
-                current = self._follow(desired)
-                if current is None:
-                    problem = f"{self._where}: withdrawn: names no {_CHAMPION}"
-        except (BundleError, StoreError) as error:
-            problem = self._failed(str(error))
-        except Exception as error:
-            problem = self._failed(f"{type(error).__name__}: {error}", unexpected=error)
-        if problem is not None and problem != before.problem:
-            log.warning("desired state not followed", extra={"fields": {"problem": problem}})
-        self.state = Following(current, desired, problem)
-
-    def _follow(self, champion: Role | None) -> Served | None:
-        if champion is None:
-            self._metrics.withdrawn()
-            return None
-        current = self.state.current
-        if current is not None and current.role == champion:
-            return current
-        if current is not None and current.role.digest == champion.digest:
-            bundle = current.bundle
-        else:
-            with self._source.bundle(champion.bundle) as folder:
-                bundle = Bundle.load(folder, champion.digest, self._settings.use_case)
-        self._metrics.swapped(champion.version, champion.digest)
-        log.info(
-            "serving",
-            extra={"fields": {**champion.model_dump(), "golden_rows": bundle.golden_rows}},
+        state = Following(before.roles, before.desired, absent, before.trial_problems)
+        if absent is None:
+            state = self._follow(before)
+        self.state = state
+        self._metrics.follows(
+            self._use_case, {n: (s.role.version, s.role.digest) for n, s in state.roles.items()}
         )
-        return Served(champion, bundle)
+        self._tell(before, state)
 
-    def _read_champion(self) -> Role | None:
-        settings, where = self._settings, self._where
+    def _follow(self, before: Following) -> Following:
+        desired, problem = self._attempt(self._read, before.problem)
+        if desired is None:
+            return Following(before.roles, before.desired, problem, before.trial_problems)
+        roles: dict[str, Served] = {}
+        role = desired.roles.get(CHAMPION)
+        if role is None:
+            problem = f"{self._where}: withdrawn: names no {CHAMPION}"
+        else:
+            champion, problem = self._attempt(
+                lambda: self._serve(CHAMPION, role, before), before.problem
+            )
+            champion = champion or before.champion
+            if champion is not None:
+                roles[CHAMPION] = champion
+        # The champion answers before the others are loaded, which may take a crash.
+        kept = {n: s for n, s in before.roles.items() if n in ON_TRIAL and self._wanted(desired, s)}
+        self.state = Following({**roles, **kept}, desired, problem, before.trial_problems)
+        trial_problems = self._follow_trials(desired, before, roles)
+        return Following(roles, desired, problem, trial_problems)
+
+    def _follow_trials(
+        self, desired: DesiredState, before: Following, roles: dict[str, Served]
+    ) -> Mapping[str, str]:
+        problems = dict(desired.problems)
+        wanted = {name: role for name in ON_TRIAL if (role := desired.roles.get(name))}
+        off = self._suspects.reasons() if self._suspects else {}
+        for name in [name for name, role in wanted.items() if role.digest in off]:
+            role = wanted.pop(name)
+            problems[name] = f"version {role.version} is off: {off[role.digest]}"
+        if self._suspects:
+            champion = desired.roles.get(CHAMPION)
+            tried = {role.digest for role in wanted.values()}
+            self._suspects.note(
+                self._settings.worker, tried - {champion.digest if champion else ""}
+            )
+        for name, role in wanted.items():
+            served, problem = self._attempt(
+                lambda name=name, role=role: self._serve(name, role, before),  # type: ignore[misc]
+                before.trial_problems.get(name),
+            )
+            if served is not None:
+                roles[name] = served
+            elif problem is not None:
+                problems[name] = problem
+        return problems
+
+    def _wanted(self, desired: DesiredState, served: Served) -> bool:
+        off = self._suspects.reasons() if self._suspects else {}
+        return desired.roles.get(served.name) == served.role and served.role.digest not in off
+
+    def _read(self) -> DesiredState:
         try:
-            content = self._source.read(settings.desired_state)
-            state = DesiredState.model_validate(json.loads(content))
-            champion = state.roles.get(_CHAMPION)
-            role = None if champion is None else Role.model_validate(champion)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            raise BundleError(
-                f"{where}: {field}: {first['msg']}, found {first['input']!r:.80}"
-            ) from None
+            content = self._source.read(self._key)
         except StoreError:
             raise
-        except (OSError, ValueError, RecursionError) as error:
-            raise BundleError(f"{where}: cannot be read: {error}") from None
-        for name, expected in (
-            ("use_case", settings.use_case),
-            ("environment", settings.environment),
-        ):
-            if (found := getattr(state, name)) != expected:
-                raise BundleError(f"{where}: {name}: expected {expected!r}, found {found!r:.80}")
-        return role
+        except OSError as error:
+            raise BundleError(f"{self._where}: cannot be read: {error}") from None
+        return read_desired(content, self._where, self._use_case, self._settings.environment)
 
-    def _failed(self, problem: str, unexpected: Exception | None = None) -> str:
+    def _serve(self, name: str, role: Role, before: Following) -> Served:
+        current = before.roles.get(name)
+        if current is not None and current.role == role:
+            return current
+        for each in before.roles.values():
+            if each.role.digest == role.digest:
+                # The same content in another role, version or share: nothing to load.
+                return Served(name, role, each.bundle, each.lane)
+        with self._source.bundle(role.bundle) as folder:
+            bundle = Bundle.load(folder, role.digest, self._use_case)
+        lane = Lane(bundle, self._settings.queue_rows, self._metrics.batch(self._use_case))
+        return Served(name, role, bundle, lane)
+
+    def _attempt(self, step: Callable[[], T], known: str | None) -> tuple[T | None, str | None]:
+        """Try a step; a failure is told, and tried again later."""
+        try:
+            return step(), None
+        except (BundleError, StoreError) as error:
+            problem = str(error)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            if problem != known:
+                log.error("unexpected error", exc_info=error)
         # The same state may turn good later: files of a bundle can still be arriving.
         self._delay = min(max(2 * self._delay, self._settings.poll_seconds), _LONGEST_RETRY_SECONDS)
         self._retry_at = monotonic() + self._delay
-        self._metrics.failed()
-        if unexpected is not None and problem != self.state.problem:
-            log.error("unexpected error", exc_info=unexpected)
-        return problem
+        self._metrics.failed(self._use_case)
+        return None, problem
+
+    def _tell(self, before: Following, now: Following) -> None:
+        for name, served in now.roles.items():
+            if before.roles.get(name) is not served:
+                facts = {"use_case": self._use_case, "role": name, **served.role.model_dump()}
+                facts["golden_rows"] = served.bundle.golden_rows
+                self._metrics.swapped(self._use_case)
+                log.info("serving", extra={"fields": facts})
+        if now.problem is not None and now.problem != before.problem:
+            log.warning("desired state not followed", extra={"fields": {"problem": now.problem}})
+        for name, problem in now.trial_problems.items():
+            if problem != before.trial_problems.get(name):
+                fields = {"role": name, "problem": problem}
+                log.warning("desired state not followed", extra={"fields": fields})

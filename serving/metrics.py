@@ -1,92 +1,182 @@
 """Every metric of the server.
 
-One registry an app: two apps in one process (tests, a sandbox) do not add up each other's numbers.
+What is counted is counted by prometheus-client, which adds up several workers where
+PROMETHEUS_MULTIPROC_DIR names their folder. What is so at this moment (which version serves) is
+read when it is asked for.
 """
 
-from typing import Final
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client import generate_latest as _generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
-# A row takes about a millisecond; the lower buckets are where a regression shows first.
+# A row takes less than a millisecond; the lower buckets are where a regression shows first.
 _SECONDS: Final = (
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 )  # fmt: skip
 _TENTHS: Final = tuple(i / 10 for i in range(1, 11))
+_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
+_DIFFERENCES: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+#: Names the folder through which workers add up; set before this module is imported.
+FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+Observer = Callable[[int, float, float, float], None]
 
 
 class Metrics:
-    """The counters of one app, and the few ways in which they move."""
+    """The metrics of one app, and the few ways in which they move.
 
-    def __init__(self) -> None:
-        """Create every metric at zero, so that rates exist before the first event."""
+    One registry an app: two apps in one process (tests) do not add up each other's numbers.
+    """
+
+    def __init__(self, use_cases: Iterable[str] = ()) -> None:
+        """Create every metric, and what is known beforehand at zero: rates exist from the start.
+
+        Args:
+            use_cases: Which will be served.
+        """
         self.registry: Final = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self._requests = Counter(
-            "serving_requests", "Requests answered", ["route", "status"], registry=self.registry
+        self._shared = FOLDER in os.environ
+        registry = None if self._shared else self.registry
+        if not self._shared:
+            ProcessCollector(registry=self.registry)
+
+        def counter(name: str, help_: str, *labels: str) -> Counter:
+            return Counter(f"serving_{name}", help_, labels, registry=registry)
+
+        def histogram(name: str, help_: str, buckets: Any, *labels: str) -> Histogram:
+            return Histogram(f"serving_{name}", help_, labels, buckets=buckets, registry=registry)
+
+        self._requests = counter("requests", "Requests answered", "route", "status")
+        self._request_seconds = histogram(
+            "request_seconds", "Time to answer a request", _SECONDS, "route"
         )
-        self._request_seconds = Histogram(
-            "serving_request_seconds", "Time to answer a request", ["route"],
-            buckets=_SECONDS, registry=self.registry,
-        )  # fmt: skip
-        self._stage_seconds = Histogram(
-            "serving_stage_seconds", "Time of one stage of a prediction", ["stage"],
-            buckets=_SECONDS, registry=self.registry,
-        )  # fmt: skip
-        self._predictions = Counter(
-            "serving_predictions", "Predictions made", ["version", "class"], registry=self.registry
+        self._refused = counter("refused", "Requests refused for want of room", "reason")
+        self._stage_seconds = histogram(
+            "stage_seconds", "Time of one stage of a batch", _SECONDS, "use_case", "stage"
         )
-        self._probability = Histogram(
-            "serving_prediction_probability", "Probability of the positive class", ["version"],
-            buckets=_TENTHS, registry=self.registry,
-        )  # fmt: skip
-        self._bundle_info = Gauge(
-            "serving_bundle_info", "The bundle that serves", ["version", "digest"],
-            registry=self.registry,
-        )  # fmt: skip
-        self._ready = Gauge("serving_ready", "1 when a bundle serves", registry=self.registry)
-        self._swaps = Counter("serving_swaps", "Bundles put to serve", registry=self.registry)
-        self._failures = Counter(
-            "serving_bundle_failures",
-            "Attempts to follow the desired state that failed",
-            registry=self.registry,
+        self._batch_rows = histogram(
+            "batch_rows", "Rows that were computed together", _ROWS, "use_case"
         )
-        self._serving: tuple[str, str] | None = None
+        self._predictions = counter(
+            "predictions", "Rows answered", "use_case", "role", "version", "class"
+        )
+        self._probability = histogram(
+            "prediction_probability", "Probability of the positive class", _TENTHS,
+            "use_case", "role", "version",
+        )  # fmt: skip
+        self._out_of_range = counter(
+            "out_of_range", "Values outside of what training saw", "use_case", "column"
+        )
+        self._challenger = counter(
+            "challenger_fallbacks", "Requests the champion answered in a challenger's place",
+            "use_case", "reason",
+        )  # fmt: skip
+        self._shadow = counter(
+            "shadow", "Rows that a shadow was given, by what came of them", "use_case", "outcome"
+        )
+        self._shadow_difference = histogram(
+            "shadow_difference", "Difference of a shadow's probability to the answer",
+            _DIFFERENCES, "use_case",
+        )  # fmt: skip
+        self._swaps = counter("swaps", "Bundles put to serve", "use_case")
+        self._failures = counter(
+            "bundle_failures", "Attempts to follow the desired state that failed", "use_case"
+        )
+        for use_case in use_cases:
+            self._swaps.labels(use_case)
+            self._failures.labels(use_case)
+        self._state = _State()
+        self.registry.register(self._state)
+        # Looking a series up by its labels costs more than moving it.
+        self._of = lru_cache(4096)(lambda metric, *labels: metric.labels(*labels))
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count an answered request; `route` is a template, never a path a client made up."""
-        self._requests.labels(route, str(status)).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        self._of(self._requests, route, str(status)).inc()
+        self._of(self._request_seconds, route).observe(seconds)
 
-    def stage(self, stage: str, seconds: float) -> None:
-        """Record how long one stage of a prediction took: validate, features or model."""
-        self._stage_seconds.labels(stage).observe(seconds)
+    def refused(self, reason: str) -> None:
+        """Count a request that was refused for want of room or time."""
+        self._of(self._refused, reason).inc()
 
-    def prediction(self, version: str, label: str, probability: float) -> None:
-        """Count a prediction of a version by its class."""
-        self._predictions.labels(version, label).inc()
-        self._probability.labels(version).observe(probability)
+    def batch(self, use_case: str) -> Observer:
+        """What a lane of a use case tells its batches to; see `serving.lane`."""
+        rows = self._batch_rows.labels(use_case)
+        stages = [self._stage_seconds.labels(use_case, s) for s in ("queue", "features", "model")]
 
-    def swapped(self, version: str, digest: str) -> None:
-        """Record that a bundle now serves; the one before is no longer listed."""
-        before, self._serving = self._serving, (version, digest)
-        self._bundle_info.labels(version, digest).set(1)
-        if before is not None and before != self._serving:
-            self._bundle_info.remove(*before)
-        self._ready.set(1)
-        self._swaps.inc()
+        def observe(count: int, *seconds: float) -> None:
+            rows.observe(count)
+            for stage, taken in zip(stages, seconds, strict=True):
+                stage.observe(taken)
 
-    def withdrawn(self) -> None:
-        """Record that nothing serves any more."""
-        if self._serving is not None:
-            self._bundle_info.remove(*self._serving)
-        self._serving = None
-        self._ready.set(0)
+        return observe
 
-    def failed(self) -> None:
+    def prediction(
+        self, use_case: str, role: str, version: str, label: str, probability: float
+    ) -> None:
+        """Count an answered row of a version by its class."""
+        self._of(self._predictions, use_case, role, version, label).inc()
+        self._of(self._probability, use_case, role, version).observe(probability)
+
+    def out_of_range(self, use_case: str, column: str) -> None:
+        """Count a value outside of what training saw."""
+        self._of(self._out_of_range, use_case, column).inc()
+
+    def fallback(self, use_case: str, reason: str) -> None:
+        """Count a request that the champion answered in a challenger's place."""
+        self._of(self._challenger, use_case, reason).inc()
+
+    def shadow(self, use_case: str, outcome: str, rows: int) -> None:
+        """Count rows of a shadow: agreed, disagreed, dropped or failed."""
+        self._of(self._shadow, use_case, outcome).inc(rows)
+
+    def shadow_difference(self, use_case: str, difference: float) -> None:
+        """Record how far a shadow's probability was from the answer."""
+        self._of(self._shadow_difference, use_case).observe(difference)
+
+    def follows(self, use_case: str, roles: Mapping[str, tuple[str, str]]) -> None:
+        """Say what serves of a use case now: version and digest by role."""
+        self._state.roles[use_case] = roles
+
+    def swapped(self, use_case: str) -> None:
+        """Count a bundle that was put to serve."""
+        self._of(self._swaps, use_case).inc()
+
+    def failed(self, use_case: str) -> None:
         """Count a failed attempt to follow the desired state."""
-        self._failures.inc()
+        self._of(self._failures, use_case).inc()
 
     def text(self) -> bytes:
-        """Return every metric in Prometheus' text format."""
-        return _generate_latest(self.registry)
+        """Return every metric in Prometheus' text format, those of all workers together."""
+        if not self._shared:
+            return _generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        together.register(self._state)
+        return _generate_latest(together)
+
+
+class _State(Collector):
+    """What serves at this moment, in the worker that is asked."""
+
+    def __init__(self) -> None:
+        self.roles: dict[str, Mapping[str, tuple[str, str]]] = {}
+
+    def collect(self) -> Iterable[Metric]:
+        ready = GaugeMetricFamily("serving_ready", "1 when a champion serves", labels=["use_case"])
+        info = GaugeMetricFamily(
+            "serving_bundle_info", "A bundle that serves",
+            labels=["use_case", "role", "version", "digest"],
+        )  # fmt: skip
+        for use_case, roles in dict(self.roles).items():
+            ready.add_metric([use_case], float("champion" in roles))
+            for role, (version, digest) in roles.items():
+                info.add_metric([use_case, role, version, digest], 1.0)
+        return [ready, info]

@@ -16,12 +16,16 @@ class Observe:
     """Counts and times requests, and answers for a request that failed unexpectedly.
 
     Plain ASGI: Starlette's `BaseHTTPMiddleware` would cost a task and a queue for each request.
+
+    Attributes:
+        draining: Whether every answer closes its connection.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         """Wrap an app."""
         self._app = app
         self._metrics = metrics
+        self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -35,6 +39,9 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if self.draining:
+                    headers = [*message.get("headers", ()), (b"connection", b"close")]
+                    message = {**message, "headers": headers}
             await send(message)
 
         try:
@@ -49,5 +56,6 @@ class Observe:
             await answer(scope, receive, noting_status)
         finally:
             # The template, not the path: clients can make up any number of paths.
-            route = getattr(scope.get("route"), "path", "other")
+            template = scope.get("route_template")
+            route = str(template or getattr(scope.get("route"), "path", "other"))
             self._metrics.request(route, status, perf_counter() - start)

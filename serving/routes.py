@@ -1,33 +1,27 @@
 """The endpoints: what each answers, and with which status."""
 
-import asyncio
-from concurrent.futures import Executor
-from time import perf_counter
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
-from uuid import uuid4
 
-from fastapi import APIRouter, HTTPException, Path, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi import APIRouter, Header, HTTPException, Path, Response
+from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr
-from starlette.requests import ClientDisconnect
 
-from serving.bundle.contract import RowError
-from serving.bundle.features import FeatureError
-from serving.follower import Follower
+from serving.desired import CHAMPION
 from serving.metrics import Metrics
+from serving.predict import ENTITY_HEADER, Predict, RefusedError
 from serving.settings import Settings
+from serving.use_case import UseCase
 
 #: The name under which OpenAPI shows the current contract; see `serving.app`.
 ROW_SCHEMA: Final = "Row"
-
-_LARGEST_BODY_BYTES: Final = 1 << 20
 
 
 class Problem(BaseModel):
     """One reason why a row was not accepted."""
 
-    loc: list[str]
+    loc: list[str | int]
     msg: str
     type: str
 
@@ -38,6 +32,19 @@ class Problems(BaseModel):
     detail: list[Problem]
 
 
+class Detail(BaseModel):
+    """Why a request was not answered."""
+
+    detail: str
+
+
+class Warned(BaseModel):
+    """A value that training never saw the like of."""
+
+    column: str
+    message: str
+
+
 class Prediction(BaseModel):
     """The answer to one row."""
 
@@ -45,133 +52,121 @@ class Prediction(BaseModel):
     use_case: str
     version: str
     digest: str
+    role: str
     probability: Annotated[float, Field(ge=0, le=1)]
     class_: Annotated[StrictBool | StrictInt | StrictFloat | StrictStr, Field(alias="class")]
     label: str
     threshold: Annotated[float, Field(ge=0, le=1)]
+    warnings: list[Warned]
 
 
-_PREDICT_DOCUMENTATION: Final[dict[str, Any]] = {
-    "response_description": "The probability of the positive class, and the class it means",
+_PREDICT: Final[dict[str, Any]] = {
+    "response_model": Prediction | list[Prediction],
+    "response_description": "What was asked for: an answer, or a list of answers",
+    "responses": {
+        400: {"description": "The client went away", "model": Detail},
+        404: {"description": "No such use case here", "model": Detail},
+        413: {"description": "The body is larger than 1 MiB", "model": Detail},
+        422: {"description": "A row breaks the contract", "model": Problems},
+        503: {
+            "description": "Nothing to serve yet, or too many rows are waiting: "
+            "try again after `Retry-After` seconds",
+            "model": Detail,
+        },
+    },
     "openapi_extra": {
         "requestBody": {
             "required": True,
+            "description": "A row, or a list of rows.",
             "content": {
-                "application/json": {"schema": {"$ref": f"#/components/schemas/{ROW_SCHEMA}"}}
+                "application/json": {
+                    "schema": {
+                        "anyOf": [
+                            {"$ref": f"#/components/schemas/{ROW_SCHEMA}"},
+                            {
+                                "type": "array",
+                                "items": {"$ref": f"#/components/schemas/{ROW_SCHEMA}"},
+                                "minItems": 1,
+                            },
+                        ]
+                    }
+                }
             },
         }
     },
-    "responses": {
-        413: {"description": "The body is larger than 1 MiB"},
-        422: {"description": "The row breaks the contract", "model": Problems},
-        503: {"description": "Nothing to serve yet; try again after `Retry-After` seconds"},
-    },
 }
+_Entity = Annotated[
+    str | None,
+    Header(alias=ENTITY_HEADER, description="The same id is always answered by the same version."),
+]
 
 
 def build_router(
-    settings: Settings, follower: Follower, metrics: Metrics, workers: Executor
+    settings: Settings, use_cases: Mapping[str, UseCase], metrics: Metrics, predict: Predict
 ) -> APIRouter:
     """Make the endpoints of one app.
 
     Args:
-        settings: For the name of the use case.
-        follower: Holds the bundle that serves.
-        metrics: Counts predictions.
-        workers: Threads for predictions: DuckDB and ONNX Runtime would block the event loop.
+        settings: For the environment.
+        use_cases: What is served, by name.
+        metrics: What `/metrics` shows.
+        predict: Answers `/predict`; its routes here are for the documentation and other methods.
     """
     router = APIRouter()
+    example = next(iter(use_cases))
+    Name = Annotated[str, Path(examples=[example])]  # noqa: N806  # a type
 
-    @router.post("/predict", response_model=Prediction, **_PREDICT_DOCUMENTATION)
-    async def predict(request: Request) -> Response:
-        """Predict one row."""
-        body = await _read(request)
-        served = follower.state.current
-        if served is None:
-            detail = "nothing to serve at present; GET /model tells why"
-            return JSONResponse({"detail": detail}, 503, {"Retry-After": "1"})
-        bundle = served.bundle
-        start = perf_counter()
+    def find(name: str | None) -> UseCase:
         try:
-            row = bundle.contract.parse(body)
-            metrics.stage("validate", perf_counter() - start)
-            (probability,) = await asyncio.get_running_loop().run_in_executor(
-                workers, bundle.predict, [row], metrics.stage
-            )
-        except RowError as error:
-            return JSONResponse({"detail": error.problems}, 422)
-        except FeatureError as error:
-            problem = {"loc": ["body"], "msg": str(error), "type": "feature_error"}
-            return JSONResponse({"detail": [problem]}, 422)
-        probability = float(probability)
-        outcome = bundle.classify(probability)
-        metrics.prediction(served.role.version, str(outcome.value), probability)
-        return JSONResponse(
-            {
-                "prediction_id": uuid4().hex,
-                "use_case": settings.use_case,
-                "version": served.role.version,
-                "digest": bundle.digest,
-                "probability": probability,
-                "class": outcome.value,
-                "label": outcome.label,
-                "threshold": bundle.manifest.threshold,
-            }
-        )
+            return predict.choose(name)
+        except RefusedError as refusal:
+            raise HTTPException(refusal.status, refusal.detail) from None
 
-    @router.post("/predict/{use_case}", response_model=Prediction, **_PREDICT_DOCUMENTATION)
-    async def predict_use_case(
-        request: Request, use_case: Annotated[str, Path(examples=[settings.use_case])]
-    ) -> Response:
-        """Predict one row of a named use case; for callers that talk to several servers."""
-        if use_case != settings.use_case:
-            raise HTTPException(404, f"this server serves {settings.use_case!r} only")
-        return await predict(request)
+    @router.post("/predict", **_PREDICT)
+    async def predict_rows(entity: _Entity = None) -> None:
+        """Predict one row, or a list of rows."""
+
+    @router.post("/predict/{use_case}", **_PREDICT)
+    async def predict_rows_of(use_case: Name, entity: _Entity = None) -> None:
+        """Predict rows of a named use case."""
 
     @router.get("/model")
     async def model() -> dict[str, Any]:
         """Tell what serves, what should serve, and why they differ if they do."""
-        state = follower.state
-        served, desired = state.current, state.desired
-        manifest = served.bundle.manifest if served else None
-        return {
-            "use_case": settings.use_case,
-            "environment": settings.environment,
-            "ready": served is not None,
-            "version": served.role.version if served else None,
-            "digest": served.bundle.digest if served else None,
-            "bundle": served.role.bundle if served else None,
-            "algorithm": manifest.lineage.get("algorithm") if manifest else None,
-            "features": manifest.features if manifest else None,
-            "threshold": manifest.threshold if manifest else None,
-            "lineage": manifest.lineage if manifest else None,
-            "loaded_at": served.loaded_at.isoformat() if served else None,
-            "desired": {"version": desired.version, "digest": desired.digest} if desired else None,
-            "problem": state.problem,
-        }
+        return _model(find(None), settings)
+
+    @router.get("/model/{use_case}", responses={404: {"model": Detail}})
+    async def model_of(use_case: Name) -> dict[str, Any]:
+        """Tell what serves of a named use case."""
+        return _model(find(use_case), settings)
 
     @router.get("/health/live")
     async def live() -> dict[str, str]:
         """Answer as long as the process can."""
         return {"status": "live"}
 
-    @router.get("/health/ready", responses={503: {"description": "Nothing to serve"}})
-    async def ready(response: Response) -> dict[str, str | None]:
-        """Answer 200 when predictions are served; `problem` may still tell of a newer version."""
-        state = follower.state
-        served = state.current
-        if served is None:
+    @router.get("/health/ready", responses={503: {"description": "Something has no champion"}})
+    async def ready(response: Response) -> dict[str, Any]:
+        """Answer 200 when every use case is served; `problem` may tell of a newer version."""
+        found = {name: each.follower.state for name, each in use_cases.items()}
+        served = all(state.champion for state in found.values()) and not predict.draining
+        if not served:
             response.status_code = 503
         return {
-            "status": "ready" if served else "not ready",
-            "version": served.role.version if served else None,
-            "problem": state.problem,
+            "status": "ready" if served else "draining" if predict.draining else "not ready",
+            "use_cases": {
+                name: {
+                    "version": state.champion.role.version if state.champion else None,
+                    "problem": state.problem,
+                }
+                for name, state in found.items()
+            },
         }
 
     @router.get("/health/startup", responses={503: {"description": "Still starting"}})
     async def startup(response: Response) -> dict[str, str]:
-        """Answer 200 once the desired state was looked at, whatever it said."""
-        looked = follower.state.looked
+        """Answer 200 once every desired state was looked at, whatever it said."""
+        looked = all(each.follower.state.looked for each in use_cases.values())
         if not looked:
             response.status_code = 503
         return {"status": "started" if looked else "starting"}
@@ -188,14 +183,32 @@ def build_router(
     return router
 
 
-async def _read(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _LARGEST_BODY_BYTES:
-                raise HTTPException(413, f"the body is larger than {_LARGEST_BODY_BYTES} bytes")
-    except ClientDisconnect:
-        # Nobody reads this answer; without it the log would show an error of ours.
-        raise HTTPException(400, "the client went away") from None
-    return bytes(body)
+def _model(use_case: UseCase, settings: Settings) -> dict[str, Any]:
+    state = use_case.follower.state
+    served, desired = state.champion, state.desired
+    wanted = desired.roles.get(CHAMPION) if desired else None
+    manifest = served.bundle.manifest if served else None
+    return {
+        "use_case": use_case.name,
+        "environment": settings.environment,
+        "ready": served is not None,
+        "version": served.role.version if served else None,
+        "digest": served.bundle.digest if served else None,
+        "bundle": served.role.bundle if served else None,
+        "algorithm": manifest.lineage.get("algorithm") if manifest else None,
+        "features": manifest.features if manifest else None,
+        "threshold": manifest.threshold if manifest else None,
+        "lineage": manifest.lineage if manifest else None,
+        "loaded_at": served.loaded_at.isoformat() if served else None,
+        "desired": {"version": wanted.version, "digest": wanted.digest} if wanted else None,
+        "problem": state.problem,
+        "on_trial": {
+            name: {
+                "desired": role.model_dump(include={"version", "digest", "percent"}),
+                "serves": name in state.roles and state.roles[name].role == role,
+                "problem": state.trial_problems.get(name),
+            }
+            for name, role in (desired.roles.items() if desired else ())
+            if name != CHAMPION
+        },
+    }

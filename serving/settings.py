@@ -13,7 +13,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 # The variables of each setting, first one wins, and what it is for. The command line comes first.
 _SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
-    "use_case": (("SERVING_USE_CASE",), "the use case to serve; required"),
+    "use_cases": (("SERVING_USE_CASE",), "the use cases to serve, a comma between; required"),
     "storage_root": (
         ("SERVING_STORAGE_ROOT", "MLOPS_STORAGE_ROOT"),
         "a folder or s3://bucket/prefix; default: $MLOPS_HOME/storage or .mlops/storage",
@@ -22,6 +22,21 @@ _SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
     "host": (("SERVING_HOST",), "default: 127.0.0.1"),
     "port": (("SERVING_PORT",), "default: 8000; 0 lets the system choose"),
     "poll_seconds": (("SERVING_POLL_SECONDS",), "how often to look for a new version; default: 1"),
+    "workers": (("SERVING_WORKERS",), "processes that answer; default: 1"),
+    "queue_rows": (("SERVING_QUEUE_ROWS",), "rows that may wait for a version; default: 1024"),
+    "batch_rows": (("SERVING_BATCH_ROWS",), "rows that one request may hold; default: 1000"),
+    "answer_seconds": (
+        ("SERVING_ANSWER_SECONDS",),
+        "after which a request that still waits is refused; default: 2",
+    ),
+    "challenger_seconds": (
+        ("SERVING_CHALLENGER_SECONDS",),
+        "after which the champion answers in a challenger's place; default: 0.25",
+    ),
+    "drain_seconds": (
+        ("SERVING_DRAIN_SECONDS",),
+        "how long clients are sent away before a stop; default: 1",
+    ),
     "log_level": (("SERVING_LOG_LEVEL",), "DEBUG, INFO, WARNING or ERROR; default: INFO"),
 }
 
@@ -39,36 +54,53 @@ def _root(value: Any) -> str:
     return text
 
 
+def _names(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
 class Settings(BaseModel):
     """What the server needs to know before it starts.
 
     Attributes:
-        use_case: The use case to serve; one a process.
+        use_cases: The use cases to serve.
         storage_root: Where bundles and desired states lie: a local folder, or
             `s3://bucket/prefix`.
         environment: Which desired state to follow, `<environment>.json`.
         host: The address to listen on.
         port: The port to listen on; 0 lets the system choose one.
         poll_seconds: How often the desired state is looked at, 0.2 to 60 s.
+        workers: Processes that answer, 1 to 64.
+        worker: Which of them this one is, from 0.
+        queue_rows: Rows that may wait for a version; more are refused.
+        batch_rows: Rows that one request may hold.
+        answer_seconds: After which a request that still waits is refused.
+        challenger_seconds: After which the champion answers in a challenger's place.
+        drain_seconds: How long answers send their clients away before a stop.
         log_level: The least severe level that is logged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    use_case: Name
+    use_cases: Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)]
     storage_root: Annotated[str, BeforeValidator(_root)]
     environment: Name = "dev"
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8000, ge=0, le=65535)
     poll_seconds: float = Field(default=1.0, ge=0.2, le=60.0)
+    workers: int = Field(default=1, ge=1, le=64)
+    worker: int = Field(default=0, ge=0)
+    queue_rows: int = Field(default=1024, ge=1, le=1_000_000)
+    batch_rows: int = Field(default=1000, ge=1, le=10_000)
+    answer_seconds: float = Field(default=2.0, gt=0, le=60.0)
+    challenger_seconds: float = Field(default=0.25, gt=0, le=60.0)
+    drain_seconds: float = Field(default=1.0, ge=0, le=300.0)
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(lambda v: str(v).upper())
     ] = "INFO"
 
-    @property
-    def desired_state(self) -> str:
-        """The file that says what to serve, under the storage root."""
-        return f"{self.use_case}/desired/{self.environment}.json"
+    def desired_state(self, use_case: str) -> str:
+        """The file that says what to serve of a use case, under the storage root."""
+        return f"{use_case}/desired/{self.environment}.json"
 
 
 def load_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
@@ -87,7 +119,7 @@ def load_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Setti
     if values["storage_root"] is None:
         home = environ.get("MLOPS_HOME") or ".mlops"
         values["storage_root"] = f"{home}/storage"
-    if not values["use_case"]:
+    if not values["use_cases"]:
         raise SettingsError("no use case to serve: give --use-case NAME or set SERVING_USE_CASE")
     try:
         return Settings.model_validate({k: v for k, v in values.items() if v is not None})
@@ -102,13 +134,14 @@ def _explain(problem: Any) -> str:
 
 
 def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    # Nearly always one is served.
+    return "--use-case" if name == "use_cases" else "--" + name.replace("_", "-")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m serving", description="Serve the champion of one use case."
+        prog="python -m serving", description="Serve the champions of use cases."
     )
     for name, (variables, purpose) in _SOURCES.items():
-        parser.add_argument(_option(name), help=f"{purpose} (or {', '.join(variables)})")
+        parser.add_argument(_option(name), dest=name, help=f"{purpose} (or {', '.join(variables)})")
     return parser

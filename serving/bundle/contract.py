@@ -5,8 +5,10 @@ OpenAPI schema are both built from it here; neither can say something the other 
 """
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Self
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from serving.bundle.columns import ABSENT, LONGEST_NAME, Column, ColumnCheck
@@ -87,29 +89,34 @@ class Contract(BaseModel):
                 row[name] = check(payload.get(name, ABSENT))
             except InvalidValueError as error:
                 problems.append(_problem([name], error.kind, str(error)))
-        unknown = [name for name in payload if name not in self._checks]
-        problems += [
-            _problem([_safe(name)], "extra_forbidden", "is not a column of this contract")
-            for name in unknown[:_MOST_PROBLEMS]
-        ]
+        if not payload.keys() <= self._checks.keys():
+            unknown = [name for name in payload if name not in self._checks]
+            problems += [
+                _problem([_safe(name)], "extra_forbidden", "is not a column of this contract")
+                for name in unknown[:_MOST_PROBLEMS]
+            ]
         if problems:
             raise RowError(problems[:_MOST_PROBLEMS])
         return row
 
-    def parse(self, body: bytes) -> Row:
-        """Read a request body as one row; see `validate_row`.
+    def validate_rows(self, payloads: Sequence[object]) -> list[Row]:
+        """Check the rows of one request; see `validate_row`.
 
         Raises:
-            RowError: The body is not JSON, or the row breaks the contract.
+            RowError: With the problems of every row, up to 50, each with the row's number.
         """
-        try:
-            payload = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            # Not the parser's message alone: for bytes that are not text it repeats the input.
-            reason = str(error) if isinstance(error, json.JSONDecodeError) else "not readable"
-            problem = _problem([], "json_invalid", f"must be valid JSON: {reason}")
-            raise RowError([problem]) from None
-        return self.validate_row(payload)
+        rows: list[Row] = []
+        problems: list[dict[str, Any]] = []
+        for number, payload in enumerate(payloads):
+            try:
+                rows.append(self.validate_row(payload))
+            except RowError as error:
+                problems += [{**p, "loc": ["body", number, *p["loc"][1:]]} for p in error.problems]
+                if len(problems) >= _MOST_PROBLEMS:
+                    break
+        if problems:
+            raise RowError(problems[:_MOST_PROBLEMS])
+        return rows
 
     def json_schema(self) -> dict[str, Any]:
         """Describe the row as JSON Schema, with a complete example."""
@@ -121,6 +128,26 @@ class Contract(BaseModel):
             "additionalProperties": False,
             "example": {column.name: column.example for column in self.columns},
         }
+
+
+def decode(body: bytes) -> object:
+    """Read a request body as JSON.
+
+    Raises:
+        RowError: It is not JSON.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        # What only the standard library reads, such as NaN, is refused by its column: more helpful.
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        # Not the parser's message alone: for bytes that are not text it repeats the input.
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "not readable"
+        problem = _problem([], "json_invalid", f"must be valid JSON: {reason}")
+        raise RowError([problem]) from None
 
 
 def read_contract(text: bytes, source: str) -> Contract:

@@ -4,10 +4,9 @@ There is no half-loaded state. `Bundle.load` either returns something that repro
 row on this machine, or raises with the reason.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,11 +25,9 @@ from pydantic import (
 from serving.bundle import golden
 from serving.bundle.contract import Contract, Row, read_contract
 from serving.bundle.features import FeatureRunner
-from serving.bundle.manifest import MANIFEST, BundleError, verify
+from serving.bundle.manifest import MANIFEST, BundleError, file_digest, verify
 from serving.bundle.model import Model
-
-#: Told how many seconds a stage took: `features` or `model`.
-Observer = Callable[[str, float], None]
+from serving.bundle.training_range import TrainingRange, read_training_range
 
 
 class TargetClass(BaseModel):
@@ -71,12 +68,16 @@ class Bundle:
         digest: The digest that names it, 64 hex characters.
         manifest: Its features, threshold, classes and lineage.
         contract: What a request may hold.
+        contract_digest: SHA-256 of the contract: the same for bundles that read rows alike.
+        seen: What training saw of each column.
         golden_rows: How many golden rows were replayed.
     """
 
     digest: str
     manifest: Manifest
     contract: Contract
+    contract_digest: str
+    seen: TrainingRange
     golden_rows: int
     _features: FeatureRunner
     _model: Model
@@ -108,30 +109,28 @@ class Bundle:
         rows = golden.replay(
             folder / "golden.parquet", contract, manifest.features, features, model
         )
-        return cls(digest, manifest, contract, rows, features, model)
+        seen = read_training_range(folder / "reference.json", contract)
+        contract_digest = file_digest(contract_path)
+        return cls(digest, manifest, contract, contract_digest, seen, rows, features, model)
 
-    def predict(
-        self, rows: Sequence[Row], observe: Observer = lambda stage, seconds: None
-    ) -> NDArray[np.float64]:
-        """Return the probability of the positive class for each row.
-
-        Args:
-            rows: Rows that `contract.validate_row` returned, at least one.
-            observe: Told how long each stage took.
+    def features(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+        """Return the features of rows that `contract.validate_row` returned, at least one.
 
         Returns:
-            float64 `[n]` in the order of the rows, each from 0 to 1.
+            float32 `[n, features]` in the order of the rows; NaN where a feature is null.
 
         Raises:
             FeatureError: The feature SQL cannot compute a row.
         """
-        start = perf_counter()
-        features = self._features.run(rows)
-        computed = perf_counter()
-        probabilities = self._model.probabilities(features)
-        observe("features", computed - start)
-        observe("model", perf_counter() - computed)
-        return probabilities
+        return self._features.run(rows)
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the probability of the positive class, float64 `[n]`, each from 0 to 1."""
+        return self._model.probabilities(features)
+
+    def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
+        """Return the probability of the positive class for each row; see `features`."""
+        return self.probabilities(self.features(rows))
 
     def predict_table(self, rows: Any) -> NDArray[np.float64]:
         """Return the probability of the positive class for each row of a batch job's table.

@@ -16,8 +16,9 @@ import httpx
 from tests.serving.bundles import USE_CASE
 
 ROOT = Path(__file__).parents[2]
-# Warnings are errors in the server too, but for one that another package's choice brings in.
-PYTHON = [sys.executable, "-W", "error", "-W", "ignore:sqlglotrs is deprecated:DeprecationWarning"]
+# Warnings are errors in the server too, but for one that another package's choice brings in. By the
+# environment, for it reaches the workers.
+WARNINGS = "error,ignore:sqlglotrs is deprecated:DeprecationWarning"
 DEADLINE_SECONDS = 15.0
 
 
@@ -39,11 +40,17 @@ class Server:
     """A running server; stderr is read all the time, so that it never blocks."""
 
     def __init__(self, root: Path, environ: Mapping[str, str] | None = None) -> None:
-        command = [*PYTHON, "-m", "serving", "--use-case", USE_CASE, "--storage-root", str(root)]
+        command = [sys.executable, "-m", "serving", "--storage-root", str(root), "--port", "0"]
+        given = {
+            "PYTHONWARNINGS": WARNINGS,
+            "SERVING_USE_CASE": USE_CASE,
+            "SERVING_POLL_SECONDS": "0.2",
+            "SERVING_DRAIN_SECONDS": "0.1",
+        }
         self.process = subprocess.Popen(
-            [*command, "--port", "0"],
+            command,
             cwd=ROOT,
-            env=clean_environment(SERVING_POLL_SECONDS="0.2", **(environ or {})),
+            env=clean_environment(**{**given, **(environ or {})}),
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.bundle.contract import Contract, ContractError, RowError, read_contract
+from serving.bundle.contract import Contract, ContractError, RowError, decode, read_contract
 from serving.bundle.features import FeatureError
 from serving.bundle.loaded import Bundle
 from tests.serving.bundles import CONTRACT, PAYLOAD
@@ -17,7 +17,7 @@ NULLABLE = [column["name"] for column in CONTRACT["columns"] if column["nullable
 
 def problems(payload: Any) -> list[dict[str, Any]]:
     with pytest.raises(RowError) as error:
-        CHECKED.parse(json.dumps(payload).encode())
+        CHECKED.validate_row(decode(json.dumps(payload).encode()))
     return error.value.problems
 
 
@@ -136,7 +136,7 @@ def test_missing_value_of_a_required_column() -> None:
 )
 def test_body_that_is_not_a_row(body: bytes) -> None:
     with pytest.raises(RowError) as error:
-        CHECKED.parse(body)
+        CHECKED.validate_row(decode(body))
     (problem,) = error.value.problems
     assert problem["loc"] == ["body"]
     assert len(problem["msg"]) < 120
@@ -196,7 +196,7 @@ ROWS = st.dictionaries(NAMES, ANYTHING, max_size=9).map(lambda found: {**PAYLOAD
 
 def check_answer(contract: Contract, bundle: Bundle, body: bytes) -> None:
     try:
-        row = contract.parse(body)
+        row = contract.validate_row(decode(body))
         (probability,) = bundle.predict([row])
     except RowError as error:
         json.dumps(error.problems, ensure_ascii=False, allow_nan=False).encode()

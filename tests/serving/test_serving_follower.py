@@ -12,16 +12,17 @@ import pytest
 from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.settings import Settings
+from serving.storage.source import open_source
 from tests.serving.bundles import USE_CASE, Built, desire, make_bundle, write_state
 
 
 def follower_of(root: Path) -> Follower:
-    settings = Settings(use_case=USE_CASE, storage_root=str(root), poll_seconds=0.2)
-    return Follower(settings, Metrics())
+    settings = Settings(use_cases=(USE_CASE,), storage_root=str(root), poll_seconds=0.2)
+    return Follower(USE_CASE, settings, open_source(str(root)), Metrics())
 
 
 def version(follower: Follower) -> str | None:
-    return follower.state.current.role.version if follower.state.current else None
+    return follower.state.champion.role.version if follower.state.champion else None
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +59,7 @@ def test_nothing_to_follow_yet(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     follower.look()
     follower.look()
     assert (before, follower.state.looked) == (False, True)
-    assert follower.state.current is None
+    assert follower.state.champion is None
     assert "dev.json: no desired state: No such file" in str(follower.state.problem)
     assert len(caplog.records) == 1
     desire(tmp_path, make_bundle(tmp_path, 7))
@@ -72,29 +73,29 @@ def test_swap_and_back(tmp_path: Path, first: Built, second: Built, follower: Fo
         follower.look()
         assert version(follower) == built.version
         assert follower.state.desired is not None
-        assert follower.state.desired.digest == built.digest
+        assert follower.state.desired.roles["champion"].digest == built.digest
 
 
 def test_unchanged_champion_is_not_loaded_again(
     tmp_path: Path, first: Built, follower: Follower
 ) -> None:
-    before = follower.state.current
+    before = follower.state.champion
     follower.look()
-    assert follower.state.current is before
+    assert follower.state.champion is before
     desire(tmp_path, first, updated_at="another time")
     follower.look()
-    assert follower.state.current is before
+    assert follower.state.champion is before
 
 
 def test_new_version_of_the_same_content_keeps_the_loaded_bundle(
     tmp_path: Path, first: Built, follower: Follower
 ) -> None:
-    assert follower.state.current is not None
-    before = follower.state.current.bundle
+    assert follower.state.champion is not None
+    before = follower.state.champion.bundle
     desire(tmp_path, first, roles={"champion": {**first.role, "version": "2"}})
     follower.look()
     assert version(follower) == "2"
-    assert follower.state.current.bundle is before
+    assert follower.state.champion.bundle is before
 
 
 def test_unknown_roles_do_no_harm(tmp_path: Path, second: Built, follower: Follower) -> None:
@@ -199,7 +200,9 @@ def test_broken_bundle_leaves_the_last_good_one_and_recovers(
     follower.look()
     assert version(follower) == "1"
     assert "model.onnx: expected sha256" in str(follower.state.problem)
-    assert b"serving_bundle_failures_total 1.0" in follower._metrics.text()
+    assert (
+        b'serving_bundle_failures_total{use_case="heart_disease"} 1.0' in follower._metrics.text()
+    )
 
     # The state is unchanged, the file arrives: found by the retry, and not before it is due.
     model.write_bytes(good)
@@ -223,10 +226,10 @@ def test_retries_grow_apart_up_to_a_limit(tmp_path: Path, follower: Follower) ->
 def test_withdrawn_and_back(tmp_path: Path, first: Built, follower: Follower) -> None:
     desire(tmp_path, None)
     follower.look()
-    assert follower.state.current is None
+    assert follower.state.champion is None
     assert "withdrawn: names no champion" in str(follower.state.problem)
     text = follower._metrics.text()
-    assert b"serving_ready 0.0" in text
+    assert b'serving_ready{use_case="heart_disease"} 0.0' in text
     assert b"serving_bundle_info{" not in text
     desire(tmp_path, first)
     follower.look()
@@ -253,7 +256,7 @@ def test_metrics_name_only_the_bundle_that_serves(
     desire(tmp_path, second)
     follower.look()
     text = follower._metrics.text().decode()
-    assert f'serving_bundle_info{{digest="{second.digest}",version="2"}} 1.0' in text
+    assert 'role="champion",use_case="heart_disease",version="2"' in text
     assert first.digest not in text
-    assert "serving_swaps_total 2.0" in text
-    assert "serving_ready 1.0" in text
+    assert 'serving_swaps_total{use_case="heart_disease"} 2.0' in text
+    assert 'serving_ready{use_case="heart_disease"} 1.0' in text

@@ -25,8 +25,8 @@ def test_a_bucket_is_followed_and_the_last_good_bundle_serves_without_it(
     monkeypatch.setattr(source, "_PATIENCE_SECONDS", 0.3)
     store = Storage(s3_root)
     first, second = (make_bundle(tmp_path, seed) for seed in (1, 2))
-    settings = Settings(use_case=USE_CASE, storage_root=s3_root, poll_seconds=0.2)
-    follower = Follower(settings, Metrics())
+    settings = Settings(use_cases=(USE_CASE,), storage_root=s3_root, poll_seconds=0.2)
+    follower = Follower(USE_CASE, settings, source.open_source(s3_root), Metrics())
     follower.look()
     assert str(follower.state.problem) == (
         f"{s3_root}/{USE_CASE}/desired/dev.json: no desired state: No such object"
@@ -36,8 +36,8 @@ def test_a_bucket_is_followed_and_the_last_good_bundle_serves_without_it(
     desire(store, first)
     follower.look()
     assert follower.state.problem is None
-    assert follower.state.current is not None
-    serves = follower.state.current
+    assert follower.state.champion is not None
+    serves = follower.state.champion
     # A look at what has not changed is one small request.
     asked = len(trouble.seen)
     follower.look()
@@ -46,11 +46,11 @@ def test_a_bucket_is_followed_and_the_last_good_bundle_serves_without_it(
     trouble.busy = 1_000_000
     follower.look()
     assert "answered 503" in str(follower.state.problem)
-    assert follower.state.current is serves
+    assert follower.state.champion is serves
     trouble.busy = 0
     follower.look()
     assert follower.state.problem is None
-    assert follower.state.current is serves
+    assert follower.state.champion is serves
 
     store.publish(second.folder, second.path)
     with store.writing(f"{second.path}/model.onnx") as partial:
@@ -65,7 +65,7 @@ def test_a_bucket_is_followed_and_the_last_good_bundle_serves_without_it(
     desire(store, second)
     follower.look()
     assert f"{s3_root}/{second.path}/golden.parquet: missing" in str(follower.state.problem)
-    assert follower.state.current is serves
+    assert follower.state.champion is serves
 
     for name in ("model.onnx", "golden.parquet"):
         store.publish(second.folder / name, f"{second.path}/{name}")
@@ -74,5 +74,5 @@ def test_a_bucket_is_followed_and_the_last_good_bundle_serves_without_it(
     follower._retry_at = 0.0
     follower.look()
     assert follower.state.problem is None
-    assert follower.state.current is not None
-    assert follower.state.current.role.version == second.version
+    assert follower.state.champion is not None
+    assert follower.state.champion.role.version == second.version

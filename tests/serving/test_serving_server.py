@@ -40,7 +40,10 @@ def test_from_nothing_to_serving_to_withdrawn(tmp_path: Path, start_server: Star
     built = make_bundle(tmp_path, 3)
     desire(tmp_path, built)
     server.wait_for("3")
-    assert get("/health/ready").json() == {"status": "ready", "version": "3", "problem": None}
+    assert get("/health/ready").json() == {
+        "status": "ready",
+        "use_cases": {"heart_disease": {"version": "3", "problem": None}},
+    }
     for row in ROWS:
         answer = server.predict(row)
         assert answer.status_code == 200
@@ -146,7 +149,7 @@ def test_requests_that_are_refused(steady: Server) -> None:
     assert client.post("/predict/heart_disease", json=PAYLOAD).status_code == 200
     answer = client.post("/predict/churn", json=PAYLOAD)
     assert answer.status_code == 404
-    assert answer.json() == {"detail": "this server serves 'heart_disease' only"}
+    assert answer.json() == {"detail": "this server serves heart_disease only"}
     assert client.get("/predict").status_code == 405
     assert client.get("/made/up/path").status_code == 404
     assert (client.get("/").status_code, client.get("/").headers["location"]) == (307, "/docs")
@@ -169,20 +172,23 @@ def test_metrics(tmp_path: Path, start_server: Start) -> None:
     assert answer.headers["content-type"].startswith("text/plain; version=")
     lines = answer.text.splitlines()
     outcome = int(built.probability(PAYLOAD) >= 0.5)
+    of = 'use_case="heart_disease"'
     for line in (
         'serving_requests_total{route="/predict",status="200"} 3.0',
         'serving_requests_total{route="/predict",status="422"} 1.0',
         'serving_requests_total{route="/predict/{use_case}",status="404"} 20.0',
         'serving_requests_total{route="other",status="404"} 20.0',
         'serving_request_seconds_count{route="/predict"} 4.0',
-        'serving_stage_seconds_count{stage="features"} 4.0',
-        'serving_stage_seconds_count{stage="model"} 4.0',
-        f'serving_predictions_total{{class="{outcome}",version="1"}} 4.0',
-        'serving_prediction_probability_count{version="1"} 4.0',
-        f'serving_bundle_info{{digest="{built.digest}",version="1"}} 1.0',
-        "serving_ready 1.0",
-        "serving_swaps_total 1.0",
-        "serving_bundle_failures_total 0.0",
+        f'serving_stage_seconds_count{{stage="queue",{of}}} 4.0',
+        f'serving_stage_seconds_count{{stage="features",{of}}} 4.0',
+        f'serving_stage_seconds_count{{stage="model",{of}}} 4.0',
+        f"serving_batch_rows_count{{{of}}} 4.0",
+        f'serving_predictions_total{{class="{outcome}",role="champion",{of},version="1"}} 4.0',
+        f'serving_prediction_probability_count{{role="champion",{of},version="1"}} 4.0',
+        f'serving_bundle_info{{digest="{built.digest}",role="champion",{of},version="1"}} 1.0',
+        f"serving_ready{{{of}}} 1.0",
+        f"serving_swaps_total{{{of}}} 1.0",
+        f"serving_bundle_failures_total{{{of}}} 0.0",
     ):
         assert line in lines
     assert "/made" not in answer.text
@@ -199,7 +205,9 @@ def test_openapi_shows_the_contract_that_serves(tmp_path: Path, start_server: St
         schema = server.client.get("/openapi.json").json()
         for path in ("/predict", "/predict/{use_case}"):
             body = schema["paths"][path]["post"]["requestBody"]["content"]["application/json"]
-            assert body == {"schema": {"$ref": "#/components/schemas/Row"}}
+            one = {"$ref": "#/components/schemas/Row"}
+            many = {"type": "array", "items": one, "minItems": 1}
+            assert body == {"schema": {"anyOf": [one, many]}}
         found: dict[str, Any] = schema["components"]["schemas"]["Row"]
         return found
 
@@ -229,7 +237,7 @@ def test_bad_bundle_leaves_the_last_good_one(tmp_path: Path, start_server: Start
     assert model["desired"] == {"version": "2", "digest": bad.digest}
     ready = server.client.get("/health/ready")
     assert ready.status_code == 200
-    assert "expected 0.123" in ready.json()["problem"]
+    assert "expected 0.123" in ready.json()["use_cases"]["heart_disease"]["problem"]
     assert server.predict(PAYLOAD).json()["version"] == "1"
     desire(tmp_path, good)
     server.wait_for_problem("")
@@ -276,7 +284,9 @@ def test_swaps_under_load_fail_nobody(tmp_path: Path, start_server: Start) -> No
         each.result()
     assert wrong == []
     assert all(count > 20 for count in seen.values()), seen
-    assert "serving_swaps_total 21.0" in server.client.get("/metrics").text
+    assert (
+        'serving_swaps_total{use_case="heart_disease"} 21.0' in server.client.get("/metrics").text
+    )
 
 
 def test_unexpected_error_tells_the_client_a_number_only(steady: Server) -> None:

@@ -11,14 +11,14 @@ from serving.__main__ import main
 from serving.logs import JsonFormatter
 from serving.settings import SettingsError, load_settings
 from tests.serving.bundles import USE_CASE, Built
-from tests.serving.server import PYTHON, ROOT, clean_environment
+from tests.serving.server import ROOT, WARNINGS, clean_environment
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PYTHON, *arguments],
+        [sys.executable, *arguments],
         cwd=ROOT,
-        env=clean_environment(**variables),
+        env=clean_environment(PYTHONWARNINGS=WARNINGS, **variables),
         capture_output=True,
         text=True,
         timeout=30,
@@ -30,14 +30,14 @@ def test_defaults() -> None:
     settings = load_settings(["--use-case", "churn"], {})
     assert settings.storage_root == ".mlops/storage"
     assert (settings.environment, settings.host, settings.port) == ("dev", "127.0.0.1", 8000)
-    assert settings.desired_state == "churn/desired/dev.json"
+    assert settings.desired_state("churn") == "churn/desired/dev.json"
 
 
 def test_environment_variables() -> None:
     settings = load_settings(
         [],
         {
-            "SERVING_USE_CASE": "churn",
+            "SERVING_USE_CASE": "churn, heart_disease",
             "SERVING_STORAGE_ROOT": "file:///data/storage",
             "SERVING_ENVIRONMENT": "staging",
             "MLOPS_ENVIRONMENT": "production",
@@ -47,8 +47,8 @@ def test_environment_variables() -> None:
             "SERVING_LOG_LEVEL": "debug",
         },
     )
-    assert settings.model_dump() == {
-        "use_case": "churn",
+    assert settings.model_dump(exclude_defaults=True) == {
+        "use_cases": ("churn", "heart_disease"),
         "storage_root": "/data/storage",
         "environment": "staging",
         "host": "0.0.0.0",

@@ -1,0 +1,104 @@
+"""The desired state: which bundle plays which role, as one small file.
+
+A deployment writes it and every server follows it; nothing else says what serves. A champion that
+cannot be read is an error, for then nobody knows what should answer. A challenger or a shadow that
+cannot be read is left out, with its reason.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serving.bundle.manifest import BundleError
+
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+SHADOW: Final = "shadow"
+#: Whoever plays these is on trial: it must never hurt the champion.
+ON_TRIAL: Final = (CHALLENGER, SHADOW)
+
+
+class Role(BaseModel):
+    """Which bundle a role is played by.
+
+    Attributes:
+        version: The registered version.
+        bundle: Its folder, under the storage root.
+        digest: The digest that names the bundle.
+        percent: Of the requests: how many a challenger answers, or a shadow sees. A champion
+            answers what is left.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    bundle: str
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    percent: Annotated[float, Field(ge=0, le=100)] = 100.0
+
+
+@dataclass(frozen=True)
+class DesiredState:
+    """What should serve.
+
+    Attributes:
+        roles: By name; without a champion nothing should serve.
+        problems: Why a challenger or a shadow that is named cannot be read.
+        salt: Decides, with the key of a request, which of them the challenger gets.
+    """
+
+    roles: Mapping[str, Role]
+    problems: Mapping[str, str] = field(default_factory=dict)
+    salt: str = ""
+
+
+class _File(BaseModel):
+    # Roles are read one by one, so that an unknown one does no harm.
+    schema_version: Literal[1]
+    use_case: str
+    environment: str
+    roles: dict[str, Any]
+    salt: str = ""
+
+
+def read_desired(content: bytes, where: str, use_case: str, environment: str) -> DesiredState:
+    """Read the desired state of a use case in an environment.
+
+    Args:
+        content: Of the file.
+        where: The file's name, for messages.
+        use_case: Whose state it must be.
+        environment: For which environment it must be.
+
+    Raises:
+        BundleError: It cannot be read, is another one's, or its champion is not complete.
+    """
+    try:
+        state = _File.model_validate(json.loads(content))
+    except ValidationError as error:
+        raise BundleError(f"{where}: {_first(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where}: cannot be read: {error}") from None
+    for name, expected in (("use_case", use_case), ("environment", environment)):
+        if (found := getattr(state, name)) != expected:
+            raise BundleError(f"{where}: {name}: expected {expected!r}, found {found!r:.80}")
+    roles: dict[str, Role] = {}
+    problems: dict[str, str] = {}
+    for name in (CHAMPION, *ON_TRIAL):
+        if (raw := state.roles.get(name)) is None:
+            continue
+        try:
+            roles[name] = Role.model_validate(raw)
+        except ValidationError as error:
+            if name == CHAMPION:
+                raise BundleError(f"{where}: {_first(error)}") from None
+            problems[name] = f"{where}: roles.{name}.{_first(error)}"
+    return DesiredState(roles, problems, state.salt)
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {first['input']!r:.80}"

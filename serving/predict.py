@@ -1,0 +1,207 @@
+"""`POST /predict`: the way that every request takes, and the reason why it is short.
+
+It is plain ASGI: FastAPI's own way from a request to a function costs as much as all the rest of
+an answer. FastAPI only describes it (see `serving.routes`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+from starlette.types import Message, Receive, Scope, Send
+
+from serving.bundle.contract import RowError, decode
+from serving.bundle.features import FeatureError
+from serving.lane import BusyError, LateError
+from serving.metrics import Metrics
+from serving.settings import Settings
+from serving.use_case import Answer, NothingServesError, UseCase
+
+LARGEST_BODY_BYTES: Final = 1 << 20
+#: Names whose rows these are, so that one entity is always answered by the same version.
+ENTITY_HEADER: Final = "X-Entity-Id"
+_ENTITY: Final = ENTITY_HEADER.lower().encode()
+_LONGEST_KEY: Final = 256
+_JSON: Final = (b"content-type", b"application/json")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class RefusedError(Exception):
+    """An answer that is no prediction."""
+
+    def __init__(self, status: int, detail: object, retry: bool = False) -> None:
+        """Answer with a status and a reason; `retry` says that it may work in a moment."""
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.retry = retry
+
+
+class Predict:
+    """Answers one row, or a list of rows.
+
+    Attributes:
+        draining: Whether clients are being sent away, because the process is about to stop.
+    """
+
+    def __init__(
+        self, use_cases: Mapping[str, UseCase], settings: Settings, metrics: Metrics
+    ) -> None:
+        """Answer for some use cases.
+
+        Args:
+            use_cases: By name.
+            settings: For the number of rows a request may hold.
+            metrics: Counts predictions.
+        """
+        self._use_cases = use_cases
+        self._only = next(iter(use_cases.values())) if len(use_cases) == 1 else None
+        self._settings = settings
+        self._metrics = metrics
+        self.draining = False
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, use_case: str | None
+    ) -> None:
+        """Answer one request, for the use case that its path names."""
+        try:
+            status, found, retry = 200, await self._answer(scope, receive, use_case), False
+        except RefusedError as refusal:
+            status, found, retry = refusal.status, {"detail": refusal.detail}, refusal.retry
+        await answer_json(send, status, found, retry)
+
+    async def _answer(self, scope: Scope, receive: Receive, name: str | None) -> object:
+        use_case = self.choose(name)
+        body = await read_body(receive)
+        try:
+            payload = decode(body)
+        except RowError as error:
+            raise RefusedError(422, error.problems) from None
+        many = type(payload) is list
+        payloads: list[object] = payload if many else [payload]  # type: ignore[assignment]
+        self._check_count(len(payloads))
+        request_id = _request_id(scope)
+        answer = await self.ask(use_case, payloads, entity_of(scope) or request_id)
+        answers = self._describe(use_case, answer)
+        return answers if many else answers[0]
+
+    def choose(self, name: str | None) -> UseCase:
+        """The use case of a request.
+
+        Raises:
+            RefusedError: It names none of those that are served, or none where there are several.
+        """
+        if name is None:
+            if self._only is not None:
+                return self._only
+            names = " or ".join(f"/predict/{each}" for each in self._use_cases)
+            raise RefusedError(404, f"this server has several use cases: ask {names}")
+        if (found := self._use_cases.get(name)) is None:
+            raise RefusedError(404, f"this server serves {', '.join(self._use_cases)} only")
+        return found
+
+    async def ask(self, use_case: UseCase, payloads: list[object], key: str) -> Answer:
+        """Have rows answered; whatever stands in the way becomes a refusal.
+
+        Raises:
+            RefusedError: With the status that tells the client what to do.
+        """
+        try:
+            return await use_case.answer(payloads, key, _nothing)
+        except RowError as error:
+            raise RefusedError(422, error.problems) from None
+        except FeatureError as error:
+            problem = {"loc": ["body"], "msg": str(error), "type": "feature_error"}
+            raise RefusedError(422, [problem]) from None
+        except NothingServesError:
+            detail = "nothing to serve at present; GET /model tells why"
+            raise RefusedError(503, detail, retry=True) from None
+        except BusyError:
+            self._metrics.refused("full")
+            raise RefusedError(503, "too many rows are waiting; try again", retry=True) from None
+        except LateError:
+            self._metrics.refused("late")
+            raise RefusedError(503, "it took too long; try again", retry=True) from None
+
+    def _check_count(self, rows: int) -> None:
+        most = self._settings.batch_rows
+        if not 1 <= rows <= most:
+            message = f"must hold 1 to {most} rows; got {rows}"
+            raise RefusedError(422, [{"loc": ["body"], "msg": message, "type": "row_count"}])
+
+    def _describe(self, use_case: UseCase, answer: Answer) -> list[dict[str, Any]]:
+        served, name, metrics = answer.served, use_case.name, self._metrics
+        bundle, version = served.bundle, served.role.version
+        answers = []
+        for row, probability in zip(answer.rows, answer.scored.probabilities, strict=True):
+            outcome = bundle.classify(probability)
+            metrics.prediction(name, served.name, version, str(outcome.value), probability)
+            warnings = bundle.seen.warnings(row)
+            for warned in warnings:
+                metrics.out_of_range(name, warned.column)
+            answers.append(
+                {
+                    "prediction_id": uuid4().hex,
+                    "use_case": name,
+                    "version": version,
+                    "digest": bundle.digest,
+                    "role": served.name,
+                    "probability": probability,
+                    "class": outcome.value,
+                    "label": outcome.label,
+                    "threshold": bundle.manifest.threshold,
+                    "warnings": [warned._asdict() for warned in warnings],
+                }
+            )
+        return answers
+
+
+def _nothing(_: Answer) -> None:
+    return None
+
+
+def entity_of(scope: Scope) -> str | None:
+    """Whose rows a request says these are, or None."""
+    for name, value in scope["headers"]:
+        if name == _ENTITY:
+            return str(value[:_LONGEST_KEY], "latin-1") or None
+    return None
+
+
+def _request_id(scope: Scope) -> str:
+    found = scope.get("state", {}).get("request_id")
+    return found if isinstance(found, str) else uuid4().hex
+
+
+async def read_body(receive: Receive) -> bytes:
+    """Read a request's body.
+
+    Raises:
+        RefusedError: It is too large, or the client went away.
+    """
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message["type"] == "http.request" and message.get("more_body"):
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > LARGEST_BODY_BYTES:
+            break
+    if message["type"] == "http.disconnect":
+        # Nobody reads this answer; without it the log would show an error of ours.
+        raise RefusedError(400, "the client went away")
+    if len(body) > LARGEST_BODY_BYTES:
+        raise RefusedError(413, f"the body is larger than {LARGEST_BODY_BYTES} bytes")
+    return body
+
+
+async def answer_json(send: Send, status: int, content: object, retry: bool = False) -> None:
+    """Send an answer."""
+    body = _encode(content)
+    headers = [_JSON, (b"content-length", str(len(body)).encode())]
+    if retry:
+        headers.append((b"retry-after", b"1"))
+    start: Message = {"type": "http.response.start", "status": status, "headers": headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": body})

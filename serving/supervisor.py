@@ -1,0 +1,144 @@
+"""Keeps workers answering: starts them, restarts one that crashed, and stops all of them.
+
+It holds the listening socket, so that clients wait a moment instead of being turned away while a
+worker starts anew. A model is native code and can take its whole process down: what was on trial in
+a worker that crashed is off from then on (see `serving.suspects`).
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import Final
+
+from serving.settings import Settings
+from serving.suspects import Suspects
+
+#: Tells a process that it is a worker, and which.
+WORKER: Final = "SERVING_WORKER_OF"
+_METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
+_LOOK_SECONDS: Final = 0.1
+# So many crashes within so long, and whoever started the server has to know.
+_CRASHES: Final = 10
+_CRASH_SECONDS: Final = 60.0
+# On top of what a worker itself may take to finish what it has begun.
+_STOP_SECONDS: Final = 40.0
+
+log = logging.getLogger("serving")
+
+
+class Supervisor:
+    """The workers of one server."""
+
+    def __init__(
+        self, settings: Settings, arguments: Sequence[str], listener: socket.socket
+    ) -> None:
+        """Prepare, and start nothing yet.
+
+        Args:
+            settings: For the number of workers, and how long they drain.
+            arguments: Of the command line, which workers read again.
+            listener: A socket that listens.
+        """
+        self._settings = settings
+        self._arguments = list(arguments)
+        self._listener = listener
+        self._notes = Path(tempfile.mkdtemp(prefix="serving-"))
+        self._suspects = Suspects(self._notes)
+        self._pipe = os.pipe()
+        self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._crashes: deque[float] = deque(maxlen=_CRASHES)
+        self._signals: list[int] = []
+
+    def run(self) -> int:
+        """Keep the workers answering until told to stop; return the exit status."""
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, self._note_signal)
+        try:
+            for number in range(self._settings.workers):
+                self._start(number)
+            status = self._watch()
+            self._stop()
+            return status
+        finally:
+            for worker in self._workers.values():
+                worker.kill()
+                worker.wait()
+            shutil.rmtree(self._notes, ignore_errors=True)
+
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals.append(number)
+
+    def _start(self, number: int) -> None:
+        inherited = (self._listener.fileno(), self._pipe[0])
+        own = {"number": number, "files": inherited, "notes": str(self._notes)}
+        environment = {**os.environ, WORKER: json.dumps(own)}
+        environment.pop(_METRICS, None)
+        if self._settings.workers > 1:
+            metrics = self._notes / "metrics"
+            metrics.mkdir(exist_ok=True)
+            environment[_METRICS] = str(metrics)
+        self._workers[number] = subprocess.Popen(
+            [sys.executable, "-m", "serving", *self._arguments],
+            env=environment,
+            pass_fds=inherited,
+        )
+
+    def _watch(self) -> int:
+        while not self._signals:
+            for number, worker in list(self._workers.items()):
+                try:
+                    status = worker.wait(_LOOK_SECONDS / len(self._workers))
+                except subprocess.TimeoutExpired:
+                    continue
+                if self._signals:
+                    break
+                self._crashes.append(monotonic())
+                if len(self._crashes) == _CRASHES and (
+                    self._crashes[-1] - self._crashes[0] < _CRASH_SECONDS
+                ):
+                    log.error("workers keep crashing", extra={"fields": {"crashes": _CRASHES}})
+                    return 1
+                self._note_crash(number, worker.pid, status)
+                self._start(number)
+        return 0
+
+    def _note_crash(self, number: int, pid: int, status: int) -> None:
+        cause = signal.Signals(-status).name if status < 0 else f"status {status}"
+        fields = {"worker": number, "pid": pid, "cause": cause}
+        # SIGKILL comes from outside: an operator, or a machine without memory.
+        if status < 0 and status != -signal.SIGKILL:
+            reason = f"a worker crashed with {cause} while it was on trial"
+            fields["turned_off"] = self._suspects.accuse(number, reason)
+        log.error("worker ended; starting it anew", extra={"fields": fields})
+        if self._settings.workers > 1:
+            from prometheus_client.multiprocess import mark_process_dead
+
+            mark_process_dead(pid, str(self._notes / "metrics"))  # type: ignore[no-untyped-call]
+
+    def _stop(self) -> None:
+        for worker in self._workers.values():
+            worker.send_signal(signal.SIGTERM)
+        # From here on only workers take clients, and they are about to stop.
+        self._listener.close()
+        asked = len(self._signals)
+        deadline = monotonic() + self._settings.drain_seconds + _STOP_SECONDS
+        while any(worker.poll() is None for worker in self._workers.values()):
+            # Whoever asks a second time does not want to wait.
+            if monotonic() > deadline or len(self._signals) > max(asked, 1):
+                return
+            for worker in self._workers.values():
+                try:
+                    worker.wait(_LOOK_SECONDS)
+                except subprocess.TimeoutExpired:
+                    break

@@ -1,0 +1,196 @@
+"""One use case as a process serves it: who answers a request, and who else gets to see it.
+
+The champion answers unless a challenger does. A challenger that refuses the row, fails or takes too
+long is replaced by the champion, and after some failures in a row it is left alone for a while. A
+shadow sees a row only after it was answered, and only while it keeps up.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+
+from serving.bundle.contract import Row, RowError
+from serving.bundle.features import FeatureError
+from serving.desired import CHALLENGER, SHADOW
+from serving.follower import Follower, Following, Served
+from serving.lane import BusyError, LateError, Scored
+from serving.metrics import Metrics
+from serving.routing import place
+from serving.settings import Settings
+
+# So many failures in a row, and a challenger is left alone for so long.
+_FAILURES: Final = 5
+_REST_SECONDS: Final = 30.0
+# Rows that a shadow may be behind; then it misses some.
+_SHADOW_ROWS: Final = 64
+
+log = logging.getLogger(__name__)
+
+
+class NothingServesError(Exception):
+    """There is no champion yet, or none any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered, and by whom.
+
+    Attributes:
+        served: The bundle that computed all of it, with its role and version.
+        rows: The rows as its contract read them.
+        scored: Probabilities and features.
+    """
+
+    served: Served
+    rows: Sequence[Row]
+    scored: Scored
+
+
+class UseCase:
+    """Answers requests of one use case."""
+
+    def __init__(self, name: str, settings: Settings, follower: Follower, metrics: Metrics) -> None:
+        """Answer by what the follower says serves.
+
+        Args:
+            name: Of the use case.
+            settings: For deadlines.
+            follower: Knows what serves.
+            metrics: Counts fallbacks and shadows.
+        """
+        self.name: Final = name
+        self.follower: Final = follower
+        self._settings = settings
+        self._metrics = metrics
+        self._failures = 0
+        self._resting_until = 0.0
+        # What nobody awaits is kept here, or it could be collected before it is done.
+        self._shadowing: set[asyncio.Task[None]] = set()
+
+    async def answer(
+        self, payloads: Sequence[object], key: str, tell: Callable[[Answer], Any]
+    ) -> Answer:
+        """Compute the answer to the rows of one request.
+
+        Args:
+            payloads: What the request holds for each row, at least one.
+            key: Whose request it is: the same key is answered by the same version.
+            tell: Told of every answer that is worth keeping, a shadow's included.
+
+        Raises:
+            NothingServesError: There is no champion.
+            RowError: A row breaks the champion's contract.
+            FeatureError: The feature SQL cannot compute a row.
+            BusyError: Too many rows are waiting.
+            LateError: The rows had to wait for too long.
+        """
+        state = self.follower.state
+        champion = state.champion
+        if champion is None:
+            raise NothingServesError
+        rows = _rows(champion, payloads)
+        answer = None
+        challenger = state.roles.get(CHALLENGER)
+        if challenger is not None and self._chosen(state, challenger, "challenger", key):
+            answer = await self._challenge(challenger, champion, payloads, rows)
+        if answer is None:
+            scored = await champion.lane.submit(rows, self._settings.answer_seconds)
+            answer = Answer(champion, rows, scored)
+        tell(answer)
+        shadow = state.roles.get(SHADOW)
+        if shadow is not None and self._chosen(state, shadow, "shadow", key):
+            task = asyncio.create_task(self._cast(shadow, champion, payloads, rows, answer, tell))
+            self._shadowing.add(task)
+            task.add_done_callback(self._shadowing.discard)
+        return answer
+
+    def _chosen(self, state: Following, served: Served, purpose: str, key: str) -> bool:
+        percent = served.role.percent
+        if percent >= 100 or percent <= 0:
+            return percent >= 100
+        salt = state.desired.salt if state.desired else ""
+        return place(salt, f"{self.name} {purpose}", key) < percent
+
+    async def _challenge(
+        self, challenger: Served, champion: Served, payloads: Sequence[object], rows: Sequence[Row]
+    ) -> Answer | None:
+        if monotonic() < self._resting_until:
+            self._metrics.fallback(self.name, "resting")
+            return None
+        try:
+            own = _own_rows(challenger, champion, payloads, rows)
+            async with asyncio.timeout(self._settings.challenger_seconds):
+                scored = await challenger.lane.submit(own, self._settings.challenger_seconds)
+        except (RowError, FeatureError) as error:
+            # The row's fault, or the contract's: no reason to leave the challenger alone.
+            self._metrics.fallback(self.name, "refused")
+            log.debug("challenger refused", extra={"fields": {"error": type(error).__name__}})
+            return None
+        except Exception as error:
+            late = isinstance(error, BusyError | LateError | TimeoutError)
+            self._metrics.fallback(self.name, "late" if late else "failed")
+            self._note_failure(challenger, error)
+            return None
+        self._failures = 0
+        return Answer(challenger, own, scored)
+
+    def _note_failure(self, challenger: Served, error: Exception) -> None:
+        self._failures += 1
+        if self._failures < _FAILURES:
+            return
+        self._failures = 0
+        self._resting_until = monotonic() + _REST_SECONDS
+        fields = {
+            "use_case": self.name,
+            "version": challenger.role.version,
+            "seconds": _REST_SECONDS,
+            "problem": f"{type(error).__name__}: {error}"[:300],
+        }
+        log.warning("challenger left alone", extra={"fields": fields})
+
+    async def _cast(
+        self,
+        shadow: Served,
+        champion: Served,
+        payloads: Sequence[object],
+        rows: Sequence[Row],
+        answer: Answer,
+        tell: Callable[[Answer], Any],
+    ) -> None:
+        count = len(rows)
+        if shadow.lane.waiting + count > max(_SHADOW_ROWS, count):
+            self._metrics.shadow(self.name, "dropped", count)
+            return
+        try:
+            own = _own_rows(shadow, champion, payloads, rows)
+            scored = await shadow.lane.submit(own, self._settings.answer_seconds)
+        except (BusyError, LateError):
+            self._metrics.shadow(self.name, "dropped", count)
+            return
+        except Exception as error:
+            self._metrics.shadow(self.name, "failed", count)
+            log.debug("shadow failed", extra={"fields": {"error": type(error).__name__}})
+            return
+        tell(Answer(shadow, own, scored))
+        for ours, theirs in zip(answer.scored.probabilities, scored.probabilities, strict=True):
+            same = answer.served.bundle.classify(ours) == shadow.bundle.classify(theirs)
+            self._metrics.shadow(self.name, "agreed" if same else "disagreed", 1)
+            self._metrics.shadow_difference(self.name, abs(ours - theirs))
+
+
+def _rows(served: Served, payloads: Sequence[object]) -> list[Row]:
+    contract = served.bundle.contract
+    if len(payloads) == 1:
+        return [contract.validate_row(payloads[0])]
+    return contract.validate_rows(payloads)
+
+
+def _own_rows(
+    served: Served, champion: Served, payloads: Sequence[object], rows: Sequence[Row]
+) -> Sequence[Row]:
+    # Nearly always the contract is the same, and so is what it made of the rows.
+    same = served.bundle.contract_digest == champion.bundle.contract_digest
+    return rows if same else _rows(served, payloads)

@@ -1,0 +1,77 @@
+"""One worker: a process that answers. Started by the supervisor, never by hand."""
+
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from prometheus_client import disable_created_metrics
+
+from serving.app import App
+from serving.logs import configure
+from serving.settings import Settings
+from serving.suspects import Suspects
+
+# Requests in flight may finish within this time; then the process goes.
+_FINISH_SECONDS: Final = 30
+BACKLOG: Final = 2048
+
+
+class _Server(uvicorn.Server):
+    """Sends clients away for some seconds before it stops taking them."""
+
+    def __init__(self, config: uvicorn.Config, app: App, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._app = app
+        self._drain_seconds = drain_seconds
+        self._stop_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._stop_at is None:
+            self._app.drain()
+            self._stop_at = monotonic() + self._drain_seconds
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._stop_at is not None and monotonic() >= self._stop_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def work(settings: Settings, listener: int, parent: int, notes: str) -> int:
+    """Answer until told to stop; return the exit status.
+
+    Args:
+        settings: What to serve.
+        listener: The file descriptor of the socket that listens.
+        parent: The reading end of a pipe whose other end closes when the supervisor is gone.
+        notes: The folder that is shared with the supervisor.
+    """
+    configure(settings.log_level)
+    # A terminal's Ctrl-C reaches every process; the supervisor passes it on in its own time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_outlive_nobody, args=(parent,), daemon=True).start()
+    # Every counter's time of creation as a series of its own would double the output.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    app = App(settings, Suspects(Path(notes)))
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        lifespan="on",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=_FINISH_SECONDS,
+    )
+    server = _Server(config, app, settings.drain_seconds)
+    server.run(sockets=[socket.socket(fileno=listener)])
+    return 0 if server.started else 1
+
+
+def _outlive_nobody(parent: int) -> None:
+    os.read(parent, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
