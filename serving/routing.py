@@ -7,7 +7,8 @@ key is always answered by the same version, and a percentage that grows takes no
 from hashlib import blake2b
 from typing import Final
 
-_PLACES: Final = 1 << 64
+# As many as a float tells apart, so that none is rounded up to 100.
+_BITS: Final = 53
 
 
 def place(salt: str, purpose: str, key: str) -> float:
@@ -19,4 +20,5 @@ def place(salt: str, purpose: str, key: str) -> float:
         key: An entity's or a request's id.
     """
     text = f"{salt}\0{purpose}\0{key}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(blake2b(text, digest_size=8).digest()) / _PLACES * 100
+    number = int.from_bytes(blake2b(text, digest_size=8).digest()) >> (64 - _BITS)
+    return number / (1 << _BITS) * 100

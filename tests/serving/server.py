@@ -89,6 +89,11 @@ class Server:
         wait_until(lambda: part in (self.model()["problem"] or ""), f"a problem with {part!r}")
         return self.model()
 
+    def reconnect(self) -> None:
+        """Forget connections to a worker that is gone."""
+        self.client.close()
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+
     def stop(self) -> int:
         """Ask the process to end, wait for it and return its exit status."""
         self.client.close()

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-import onnx
 import pytest
-from onnx import helper, numpy_helper
 
 from tests.serving.bundles import CONTRACT, PAYLOAD, ROWS, desire, make_bundle
+from tests.serving.models import not_a_number_at_99
 from tests.serving.server import Server, wait_until
 
 Start = Callable[..., Server]
@@ -70,27 +68,6 @@ def test_from_nothing_to_serving_to_withdrawn(tmp_path: Path, start_server: Star
     assert server.model()["ready"] is False
     assert server.stop() == 0
     assert {line["level"] for line in server.log} == {"INFO", "WARNING"}
-
-
-def not_a_number_at_99(folder: Path) -> None:
-    """Add 0 / (age - 99): 0 for the golden rows, NaN for a client of 99."""
-    proto = onnx.load(folder / "model.onnx")
-    nodes = list(proto.graph.node)
-    at = next(i for i, node in enumerate(nodes) if node.op_type == "Clip")
-    nodes[at].input[0] = "poisoned"
-    nodes[at:at] = [
-        helper.make_node("Gather", ["features", "first"], ["years"], axis=1),
-        helper.make_node("Sub", ["years", "limit"], ["apart"]),
-        helper.make_node("Div", ["zero", "apart"], ["poison"]),
-        helper.make_node("Add", ["free", "poison"], ["poisoned"]),
-    ]
-    for name, value in (("first", np.array([0])), ("limit", np.array([99], np.float32))):
-        proto.graph.initializer.append(numpy_helper.from_array(value, name))
-    graph = helper.make_graph(
-        nodes, "poisoned", proto.graph.input, proto.graph.output, proto.graph.initializer
-    )
-    proto.graph.CopyFrom(graph)
-    (folder / "model.onnx").write_bytes(proto.SerializeToString())
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,146 @@
+"""Workers that crash, are killed, multiply and stop."""
+
+import contextlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.serving.bundles import PAYLOAD, desire, make_bundle
+from tests.serving.server import Server, wait_until
+
+Start = Callable[..., Server]
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    return psutil.Process(server.process.pid).children()
+
+
+def ended(server: Server) -> list[dict[str, Any]]:
+    return [line for line in server.log if line["message"].startswith("worker ended")]
+
+
+def test_what_was_on_trial_in_a_crash_comes_back_off(tmp_path: Path, start_server: Start) -> None:
+    champion, challenger = make_bundle(tmp_path, 1), make_bundle(tmp_path, 2)
+    roles = {"champion": champion.role, "challenger": {**challenger.role, "percent": 100}}
+    desire(tmp_path, None, roles=roles)
+    server = start_server(tmp_path)
+    server.wait_for("1")
+    wait_until(lambda: server.predict(PAYLOAD).json()["version"] == "2", "the challenger")
+
+    (worker,) = workers(server)
+    worker.send_signal(signal.SIGSEGV)
+    wait_until(lambda: len(ended(server)) == 1, "the crash to be noticed")
+    # Nobody is turned away meanwhile: the supervisor holds the socket.
+    answer = httpx.post(f"{server.client.base_url}/predict", json=PAYLOAD, timeout=15)
+    while answer.status_code == 503:
+        answer = httpx.post(f"{server.client.base_url}/predict", json=PAYLOAD, timeout=15)
+    assert (answer.json()["version"], answer.json()["role"]) == ("1", "champion")
+    (note,) = ended(server)
+    assert (note["cause"], note["turned_off"]) == ("SIGSEGV", [challenger.digest])
+    server.reconnect()
+    wait_until(lambda: server.model()["on_trial"]["challenger"]["problem"] is not None, "why")
+    trial = server.model()["on_trial"]["challenger"]
+    assert trial["problem"] == (
+        "version 2 is off: a worker crashed with SIGSEGV while it was on trial"
+    )
+    assert (trial["serves"], server.model()["problem"]) == (False, None)
+
+    # A worker that was killed from outside says nothing about who was on trial.
+    third = make_bundle(tmp_path, 3)
+    desire(tmp_path, None, roles={**roles, "challenger": {**third.role, "percent": 100}})
+    wait_until(lambda: server.predict(PAYLOAD).json()["version"] == "3", "the next challenger")
+    (worker,) = workers(server)
+    worker.kill()
+    wait_until(lambda: len(ended(server)) == 2, "the kill to be noticed")
+    assert "turned_off" not in ended(server)[1]
+    server.reconnect()
+    wait_until(lambda: server.predict(PAYLOAD).json().get("version") == "3", "it to answer again")
+
+
+def test_two_workers_add_up(tmp_path: Path, start_server: Start) -> None:
+    desire(tmp_path, make_bundle(tmp_path, 1))
+    server = start_server(tmp_path, environ={"SERVING_WORKERS": "2"})
+    wait_until(lambda: sum('"message": "serving"' in line for line in server.lines) >= 2, "both workers")
+    asked = 40
+
+    def ask(_: int) -> int:
+        # A connection each: one that is kept stays with its worker.
+        return httpx.post(f"{server.client.base_url}/predict", json=PAYLOAD).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(ask, range(asked))) == {200}
+    for _ in range(4):
+        text = httpx.get(f"{server.client.base_url}/metrics").text
+        assert f'serving_requests_total{{route="/predict",status="200"}} {asked}.0' in text
+        assert text.count("serving_bundle_info{") == 1
+    first, second = workers(server)
+    first.kill()
+    wait_until(lambda: second in workers(server) and len(workers(server)) == 2, "a new worker")
+    wait_until(lambda: sum('"message": "serving"' in line for line in server.lines) >= 3, "it to be ready")
+    text = httpx.get(f"{server.client.base_url}/metrics").text
+    assert f'serving_requests_total{{route="/predict",status="200"}} {asked}.0' in text
+    assert server.stop() == 0
+
+
+def test_a_stop_loses_no_request(tmp_path: Path, start_server: Start) -> None:
+    desire(tmp_path, make_bundle(tmp_path, 1))
+    server = start_server(tmp_path, environ={"SERVING_DRAIN_SECONDS": "1"})
+    server.wait_for("1")
+    wrong: list[Any] = []
+    sent_away = threading.Event()
+    answered = 0
+
+    def ask() -> None:
+        nonlocal answered
+        with httpx.Client(base_url=server.client.base_url, timeout=10) as client:
+            while not sent_away.is_set():
+                answer = client.post("/predict", json=PAYLOAD)
+                answered += 1
+                if answer.status_code != 200:
+                    wrong.append(answer.text)
+                if answer.headers.get("connection") == "close":
+                    sent_away.set()
+
+    with ThreadPoolExecutor(4) as threads:
+        asking = [threads.submit(ask) for _ in range(4)]
+        wait_until(lambda: answered > 50, "load")
+        server.process.terminate()
+        for each in asking:
+            each.result()
+    assert wrong == []
+    assert sent_away.is_set()
+    assert httpx.get(f"{server.client.base_url}/health/ready").json()["status"] == "draining"
+    assert server.stop() == 0
+
+
+def test_workers_outlive_no_supervisor(tmp_path: Path, start_server: Start) -> None:
+    desire(tmp_path, make_bundle(tmp_path, 1))
+    server = start_server(tmp_path)
+    server.wait_for("1")
+    (worker,) = workers(server)
+    server.process.kill()
+    worker.wait(timeout=15)
+
+
+def test_workers_that_keep_crashing_end_the_server(tmp_path: Path, start_server: Start) -> None:
+    server = start_server(tmp_path)
+    wait_until(lambda: bool(workers(server)), "a worker")
+    (worker,) = workers(server)
+    wait_until(lambda: "SERVING_WORKER_OF" in worker.environ(), "its program")
+    folder = json.loads(worker.environ()["SERVING_WORKER_OF"])["notes"]
+    while server.process.poll() is None:
+        for worker in workers(server):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
+        wait_until(lambda: bool(workers(server)) or server.process.poll() is not None, "a worker")
+    assert server.stop() == 1
+    assert server.log[-1]["message"] == "workers keep crashing"
+    assert not Path(folder).exists()
