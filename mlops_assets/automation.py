@@ -17,6 +17,7 @@ from mlops_assets.lib.ledger import BATCH_DECISIONS, awaiting_rollout, last_verd
 from mlops_assets.lib.sources.spec import Source
 from mlops_assets.lib.spec import UseCase
 from mlops_assets.resources import LocalTarget, StorageRoot
+from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.stages import raw, sources, training_set
 from mlops_assets.stages.evidence import Batch, findings, gating, look_at_batches
 
@@ -246,10 +247,12 @@ def rollout_sensor(spec: UseCase, job: str) -> dg.SensorDefinition:
         approved = awaiting_rollout(storage.ledger(spec.name).verify())
         if approved is None:
             return _result(context, [], "the ledger has nothing to roll out")
-        if target.model() is None:
+        try:
+            target.model(spec.name)
+        except TargetError as error:
             said = (
-                f"version {approved['version']} is approved and waits: no serving app answers at "
-                f"{target.url}; start it with `mlops serve {spec.name}`"
+                f"version {approved['version']} is approved and waits: {error}; start one with "
+                f"`mlops serve {spec.name}`"
             )
             return _result(context, [], said)
         jobs = Jobs(context.instance, job, spec.rollout.attempts)

@@ -16,6 +16,7 @@ from mlops_assets.lib.spec import UseCase
 from mlops_assets.lib.specs import load_spec
 from mlops_assets.lib.storage import Storage
 from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
+from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.use_case import TabularClassifier
 
 DATA = Path(__file__).parents[1] / "mlops_assets" / "data"
@@ -50,6 +51,15 @@ def quick_definitions(spec: UseCase | None = None) -> dg.Definitions:
     component = TabularClassifier.model_validate(described)
     graph = component.build_defs(dg.ComponentTree.for_test().load_context)
     return dg.Definitions.merge(graph, resources.resources(), recovery.recovery())
+
+
+def answers(target: LocalTarget) -> bool:
+    """Whether the serving app answers by now."""
+    try:
+        target.model(HEART)
+    except TargetError:
+        return False
+    return True
 
 
 class Platform:

@@ -16,8 +16,8 @@ from mlops_assets.lib.storage import Storage
 
 def add(commands: Commands) -> None:
     """Declare the commands."""
-    serve = commands.add_parser("serve", help="start the serving app of a use case")
-    serve.add_argument("use_case")
+    serve = commands.add_parser("serve", help="start the serving app of some use cases")
+    serve.add_argument("use_cases", nargs="*", metavar="use_case", help="default: all of them")
     serve.add_argument("--port", type=int, help="default: MLOPS_SERVING_PORT or 8000")
     serve.set_defaults(run=_serve)
 
@@ -34,9 +34,9 @@ def add(commands: Commands) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    spec = load_spec(options.use_case)
+    names = ",".join([load_spec(name).name for name in options.use_cases] or list(load_specs()))
     port = options.port if options.port is not None else home.port("serving")
-    command = [sys.executable, "-m", "serving", "--use-case", spec.name, "--port", str(port)]
+    command = [sys.executable, "-m", "serving", "--use-case", names, "--port", str(port)]
     command += ["--storage-root", home.storage_root(), "--environment", home.environment()]
     os.execv(sys.executable, command)
 

@@ -35,7 +35,7 @@ def status(spec: UseCase) -> dict[str, Any]:
         "versions": _versions(entries),
         "champion": crowned and {"version": crowned["version"], "digest": crowned["bundle"]},
         "desired": role and {"version": role["version"], "digest": role["digest"]},
-        "serving": serving(),
+        "serving": serving(spec.name),
         "failed_checks": _failed_checks(store, spec),
     }
 
@@ -84,10 +84,10 @@ def _versions(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [latest[version] for version in sorted(latest, key=int)]
 
 
-def serving() -> dict[str, Any] | None:
-    """What the local serving app says that it serves, or None where none answers."""
+def serving(use_case: str) -> dict[str, Any] | None:
+    """What the local serving app serves of a use case, or None where none answers for it."""
     try:
-        model = call(f"{home.url('serving')}/model", timeout=2)
+        model = call(f"{home.url('serving')}/model/{use_case}", timeout=2)
     except OSError:
         return None
     return {name: model[name] for name in ("use_case", "version", "digest", "ready")}

@@ -72,7 +72,7 @@ def build(spec: UseCase) -> dg.Definitions:
         try:
             verify_stored(store, approved["path"], digest)
             desired_state.write(store, spec.name, target.environment, {"champion": role})
-            seconds = target.wait_for(digest, spec.rollout.timeout_seconds)
+            seconds = target.wait_for(spec.name, digest, spec.rollout.timeout_seconds)
             said, answer = _smoke_test(store, target, spec, role)
         except (TargetError, BundleError) as error:
             desired_state.write(store, spec.name, target.environment, previous)
@@ -121,7 +121,7 @@ def _smoke_test(
     """
     columns = [column.name for column in spec.contract.inputs]
     ((row, expected),) = golden_rows(store.local(role["bundle"]), columns, most=1)
-    answer = target.predict(row)
+    answer = target.predict(spec.name, row)
     if answer["version"] != role["version"] or answer["digest"] != role["digest"]:
         raise TargetError(f"version {answer['version']} answered in place of {role['version']}")
     if abs(answer["probability"] - expected) > PARITY:

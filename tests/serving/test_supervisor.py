@@ -68,7 +68,9 @@ def test_what_was_on_trial_in_a_crash_comes_back_off(tmp_path: Path, start_serve
 def test_two_workers_add_up(tmp_path: Path, start_server: Start) -> None:
     desire(tmp_path, make_bundle(tmp_path, 1))
     server = start_server(tmp_path, environ={"SERVING_WORKERS": "2"})
-    wait_until(lambda: sum('"message": "serving"' in line for line in server.lines) >= 2, "both workers")
+    wait_until(
+        lambda: sum('"message": "serving"' in line for line in server.lines) >= 2, "both workers"
+    )
     asked = 40
 
     def ask(_: int) -> int:
@@ -84,7 +86,9 @@ def test_two_workers_add_up(tmp_path: Path, start_server: Start) -> None:
     first, second = workers(server)
     first.kill()
     wait_until(lambda: second in workers(server) and len(workers(server)) == 2, "a new worker")
-    wait_until(lambda: sum('"message": "serving"' in line for line in server.lines) >= 3, "it to be ready")
+    wait_until(
+        lambda: sum('"message": "serving"' in line for line in server.lines) >= 3, "it to be ready"
+    )
     text = httpx.get(f"{server.client.base_url}/metrics").text
     assert f'serving_requests_total{{route="/predict",status="200"}} {asked}.0' in text
     assert server.stop() == 0

@@ -15,7 +15,7 @@ from mlops_assets.lib import current
 from mlops_assets.lib.bundle import verify_stored
 from mlops_assets.lib.sandbox import free_port
 from mlops_assets.operations.prune import Pruning
-from tests.platform import DATA, HEART, Platform, checks, platform
+from tests.platform import DATA, HEART, Platform, answers, checks, platform
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def serving(made: Platform, root: str) -> Iterator["subprocess.Popen[bytes]"]:
     )
     try:
         deadline = time.monotonic() + 30
-        while made.target.model() is None:
+        while not answers(made.target):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         yield process
@@ -60,8 +60,7 @@ def test_the_whole_graph_passes_on_s3(tmp_path: Path, s3_root: str) -> None:
         with serving(made, s3_root):
             deployed = made.run("deploy")
             assert checks(deployed)["rollout/smoke_test"][0], checks(deployed)
-            model = made.target.model()
-            assert model is not None
+            model = made.target.model(HEART)
             assert (model["digest"], model["problem"]) == (approved["bundle"], None)
         assert [entry["decision"] for entry in made.ledger.verify()] == ["approved", "promoted"]
 

@@ -14,7 +14,7 @@ from mlops_assets.lib import desired_state
 from mlops_assets.lib.sandbox import free_port
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.stages import rollout
-from tests.platform import HEART, Platform, checks, platform
+from tests.platform import HEART, Platform, answers, checks, platform
 
 PATIENT = {
     "age": 63, "sex": 1, "cp": 3, "trestbps": 145, "chol": 233, "fbs": 1, "restecg": 0,
@@ -40,7 +40,7 @@ def serve(approved: Platform) -> Iterator[None]:
     command += ["--storage-root", str(approved.home / "storage"), "--environment", "dev"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
-    while target.model() is None:
+    while not answers(target):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     yield
@@ -62,7 +62,7 @@ def test_the_approved_version_answers_and_is_crowned(approved: Platform) -> None
     role = desired_state.read(approved.store, HEART, "dev")["champion"]
     assert role["digest"] == entry["bundle"]
     assert approved.mlflow.champion(HEART) == entry["version"]
-    answer = approved.target.predict(PATIENT)
+    answer = approved.target.predict(HEART, PATIENT)
     assert answer["version"] == entry["version"]
     assert answer["use_case"] == HEART
     assert 0 < answer["probability"] < 1
