@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from mlops_assets.authoring.draft import Draft, Drafted
 from mlops_assets.authoring.files import texts, write
-from mlops_assets.lib.contract import Column, Target
+from mlops_assets.lib.contract.contract import Column, Target
 from mlops_assets.lib.specs import DEFS
 
 

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.reference import profile
 from mlops_assets.lib.storage import Storage

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.specs import load_specs
 

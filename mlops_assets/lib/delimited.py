@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from mlops_assets.lib.contract import normalise_header
+from mlops_assets.lib.contract.contract import normalise_header
 from mlops_assets.lib.landed import SAMPLE_BYTES, Landed, UnreadableError
 from mlops_assets.lib.privacy import Privacy
 from mlops_assets.lib.raw_table import SPACES, RawWriter, RowBuffer, checked_header

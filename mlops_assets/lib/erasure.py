@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.pseudonyms import key_from_environment, pseudonym
 from mlops_assets.lib.storage import Storage

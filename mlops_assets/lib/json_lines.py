@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.lib.contract import normalise_header
+from mlops_assets.lib.contract.contract import normalise_header
 from mlops_assets.lib.landed import Landed, UnreadableError
 from mlops_assets.lib.privacy import Privacy
 from mlops_assets.lib.raw_table import RawWriter, RowBuffer, checked_header

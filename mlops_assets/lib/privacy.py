@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.erasure import Erased
 from mlops_assets.lib.pseudonyms import key_from_environment, pseudonym

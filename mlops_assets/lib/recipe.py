@@ -4,7 +4,7 @@ A spec changes, and so do the usual search spaces. What a version was made with 
 beside it, under its digest, which is in the version's lineage.
 """
 
-from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.spec import Decision, Split, UseCase
 from mlops_assets.lib.storage import Storage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.contract import Column, Contract
+from mlops_assets.lib.contract.contract import Column, Contract
 from mlops_assets.lib.training_set import literal
 
 if TYPE_CHECKING:

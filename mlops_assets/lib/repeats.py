@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.dbt_project import input_relation
 from mlops_assets.lib.reading import ROW
 

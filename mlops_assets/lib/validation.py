@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.contract import Column, Contract
+from mlops_assets.lib.contract.contract import Column, Contract
 from mlops_assets.lib.reading import MALFORMED, ROW
 from mlops_assets.lib.reading import REASONS as REASONS
 from mlops_assets.lib.repeats import FIRST, repeats

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.lib import current
-from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.dbt_project import FeatureModel
 from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.feature_sql import portable

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mlops_assets.lib.bundle import Parts
-from mlops_assets.lib.contract import Column, Contract, Target
+from mlops_assets.lib.contract.contract import Column, Contract, Target
 from mlops_assets.lib.feature_sql import portable
 from mlops_assets.lib.folds import FREE, Ties
 from mlops_assets.lib.onnx_model import convert

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from mlops_assets.lib.contract import Contract, Target
+from mlops_assets.lib.contract.contract import Contract, Target
 from mlops_assets.lib.migration import migration
 from tests.lib.helpers import column
 

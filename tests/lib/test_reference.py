@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.lib.contract import Contract
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.reference import QUANTILES, profile
 from mlops_assets.lib.training_set import INPUTS
 from tests.lib.helpers import TINY_CONTRACT, Trained, column, contract

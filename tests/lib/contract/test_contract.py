@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mlops_assets.lib.contract import Column, Contract, Target, normalise_header
+from mlops_assets.lib.contract.contract import Column, Contract, Target, normalise_header
 from mlops_assets.lib.spec import UseCase
 from serving.bundle.contract import read_contract
 from tests.lib.helpers import column, contract
