@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from mlops_assets.authoring.draft import Draft, Drafted
 from mlops_assets.authoring.files import texts, write
 from mlops_assets.lib.contract.contract import Column, Target
-from mlops_assets.lib.specs import DEFS
+from mlops_assets.lib.spec.specs import DEFS
 
 
 class TabularClassifierScaffolder(Scaffolder[BaseModel]):

@@ -8,7 +8,7 @@ from mlops_assets.cli import authoring, data, models, platform, synthetic
 from mlops_assets.lib.dbt_project import FeatureModelError
 from mlops_assets.lib.ledger import LedgerError
 from mlops_assets.lib.reading import UnreadableError
-from mlops_assets.lib.specs import UnknownUseCaseError
+from mlops_assets.lib.spec.specs import UnknownUseCaseError
 from mlops_assets.lib.storage import ChangedError
 from serving.bundle.manifest import BundleError
 

@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 
 
 def _algorithms(text: str) -> list[str]:
-    from mlops_assets.lib.training_plan import SEARCH
+    from mlops_assets.lib.spec.training_plan import SEARCH
 
     names = [name.strip() for name in text.split(",")]
     unknown = [name for name in names if name not in SEARCH]
@@ -126,7 +126,7 @@ def _judged(drafted: "Draft", sample: Path) -> str:
 def _check(options: argparse.Namespace) -> int:
     from mlops_assets.lib.dbt_project import feature_model, prepare
     from mlops_assets.lib.feature_check import check_features
-    from mlops_assets.lib.specs import load_documents, load_spec
+    from mlops_assets.lib.spec.specs import load_documents, load_spec
 
     if options.use_case:
         load_spec(options.use_case)  # says which there are

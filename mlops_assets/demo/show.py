@@ -23,8 +23,8 @@ from mlops_assets.lib.batches import Batches, batch_key
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.http import call
 from mlops_assets.lib.ledger import Ledger, awaiting_rollout, champion
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage import Storage
 
 USE_CASE = "heart_disease"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from mlops_assets.lib.training_plan import STACK, Algorithm
+from mlops_assets.lib.spec.training_plan import STACK, Algorithm
 
 if TYPE_CHECKING:
     import numpy as np

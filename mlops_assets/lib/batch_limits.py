@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from statistics import median
 
-from mlops_assets.lib.spec import Limit, UseCase
+from mlops_assets.lib.spec.use_case import Limit, UseCase
 from mlops_assets.lib.validation import Validation
 
 # Fewer earlier batches say nothing about what is usual.

@@ -22,7 +22,7 @@ import yaml
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of, file_digest
-from mlops_assets.lib.specs import load_specs
+from mlops_assets.lib.spec.specs import load_specs
 
 PROJECT_DIR = Path(__file__).parents[2] / "dbt_features"
 # Beside the interpreter: the environment need not be activated.

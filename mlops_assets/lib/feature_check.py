@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mlops_assets.lib.dbt_project import PROJECT_DIR, model_name
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.spec_file import Document, Mistake, SpecError
+from mlops_assets.lib.spec.spec_file import Document, Mistake, SpecError
+from mlops_assets.lib.spec.use_case import UseCase
 
 ROW_ID = "row_id"
 # Raised when the rules change.

@@ -6,9 +6,9 @@ beside it, under its digest, which is in the version's lineage.
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.spec import Decision, Split, UseCase
+from mlops_assets.lib.spec.training_plan import Candidate, Model, Training
+from mlops_assets.lib.spec.use_case import Decision, Split, UseCase
 from mlops_assets.lib.storage import Storage
-from mlops_assets.lib.training_plan import Candidate, Model, Training
 
 
 class Recipe(Model):

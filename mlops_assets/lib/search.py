@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.algorithms import ROUNDS, Setting, fit_and_stop
 from mlops_assets.lib.folds import FREE, Ties, folds
-from mlops_assets.lib.training_plan import Algorithm, Choice, IntRange, Space, Training
+from mlops_assets.lib.spec.training_plan import Algorithm, Choice, IntRange, Space, Training
 
 if TYPE_CHECKING:
     import numpy as np

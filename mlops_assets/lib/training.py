@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.lib.algorithms import build, is_calibrated
 from mlops_assets.lib.folds import FREE, Ties, folds
 from mlops_assets.lib.search import sampled, search, setting
-from mlops_assets.lib.training_plan import STACK, Algorithm, Training
+from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
 
 if TYPE_CHECKING:
     import numpy as np

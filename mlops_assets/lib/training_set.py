@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.folds import DAY, Ties
-from mlops_assets.lib.spec import Split
+from mlops_assets.lib.spec.use_case import Split
 
 if TYPE_CHECKING:
     import duckdb

@@ -17,8 +17,8 @@ from mlops_assets import home
 from mlops_assets.lib import desired_state
 from mlops_assets.lib.http import call
 from mlops_assets.lib.ledger import Ledger, LedgerError, champion
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_specs
+from mlops_assets.lib.spec.specs import load_specs
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage import Storage
 from mlops_assets.operations.withdraw import serves_withdrawn
 from serving.storage.bucket import SCHEME

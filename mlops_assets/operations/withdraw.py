@@ -10,7 +10,7 @@ from typing import Any
 
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.ledger import Ledger, champion, withdrawn
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage import Storage
 
 

@@ -14,11 +14,11 @@ from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.evaluation import baseline
 from mlops_assets.lib.onnx_model import convert
 from mlops_assets.lib.report import score_table
-from mlops_assets.lib.spec import Decision, Split, UseCase
+from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
+from mlops_assets.lib.spec.use_case import Decision, Split, UseCase
 from mlops_assets.lib.statistics import Interval, with_intervals
 from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.training import Chosen, Trained, train
-from mlops_assets.lib.training_plan import STACK, Algorithm, Training
 from mlops_assets.lib.training_set import ROWS, read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import training_set

@@ -23,7 +23,7 @@ from mlops_assets.lib.dbt_project import (
     input_relation,
 )
 from mlops_assets.lib.digests import digest_of, file_digest, short
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import validated
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common

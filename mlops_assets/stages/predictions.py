@@ -8,7 +8,7 @@ import dagster as dg
 from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.ledger import champion
 from mlops_assets.lib.scoring import missing_columns, score
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import rollout, validated
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common

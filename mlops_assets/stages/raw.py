@@ -13,7 +13,7 @@ from mlops_assets.lib.digests import file_digest, short
 from mlops_assets.lib.migration import landed_under
 from mlops_assets.lib.privacy import Privacy, privacy_digest
 from mlops_assets.lib.reading import UnreadableError, read_table, restrict
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import sources
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common

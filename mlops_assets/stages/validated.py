@@ -15,7 +15,7 @@ from mlops_assets.lib.digests import digest_of, file_digest, short
 from mlops_assets.lib.ledger import Ledger, withdrawn
 from mlops_assets.lib.migration import landed_under, migration
 from mlops_assets.lib.privacy import is_personal
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.validation import missing_columns, validate
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import quarantine, raw

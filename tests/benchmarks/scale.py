@@ -27,7 +27,7 @@ from mlops_assets.lib.dbt_project import (
 )
 from mlops_assets.lib.privacy import Privacy
 from mlops_assets.lib.reading import read_table
-from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.synthetic import GENERATORS
 from mlops_assets.lib.validation import validate
 from mlops_assets.stages.features import run_dbt

@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.spec import Split
+from mlops_assets.lib.spec.use_case import Split
 from mlops_assets.lib.training_set import Source, assemble, read_rows
 
 WIDTH = 25

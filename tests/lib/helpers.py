@@ -18,10 +18,10 @@ from mlops_assets.lib.feature_sql import portable
 from mlops_assets.lib.folds import FREE, Ties
 from mlops_assets.lib.onnx_model import convert
 from mlops_assets.lib.reading import read_table
-from mlops_assets.lib.spec import Split as Holdout
+from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
+from mlops_assets.lib.spec.use_case import Split as Holdout
 from mlops_assets.lib.training import Chosen, train
 from mlops_assets.lib.training import Trained as Model
-from mlops_assets.lib.training_plan import STACK, Algorithm, Training
 from mlops_assets.lib.training_set import ROWS, Source, assemble
 from mlops_assets.lib.validation import REASONS, Validation, validate
 

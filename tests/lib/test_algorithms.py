@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mlops_assets.lib.algorithms import ROUNDS, Setting, build, fit_and_stop
-from mlops_assets.lib.training_plan import STACK, Algorithm, BaseAlgorithm
+from mlops_assets.lib.spec.training_plan import STACK, Algorithm, BaseAlgorithm
 from tests.lib.helpers import signal
 
 Floats = NDArray[np.float64]

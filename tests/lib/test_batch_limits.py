@@ -6,8 +6,8 @@ from datetime import datetime
 import pytest
 
 from mlops_assets.lib.batch_limits import judge
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.validation import Validation
 from tests.platform import HEART
 

@@ -23,8 +23,8 @@ from mlops_assets.lib.dbt_project import (
     model_name,
 )
 from mlops_assets.lib.feature_sql import portable
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.synthetic import GENERATORS, ChurnOptions, write
 from mlops_assets.lib.synthetic.churn import NULLABLE, blocks, log_odds
 from mlops_assets.lib.synthetic.churn_columns import (

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import yaml
 
-from mlops_assets.lib import dbt_project, specs
+from mlops_assets.lib import dbt_project
 from mlops_assets.lib.dbt_project import (
     DBT,
     INPUT_VARIABLE,
@@ -23,8 +23,9 @@ from mlops_assets.lib.dbt_project import (
     prepare,
 )
 from mlops_assets.lib.feature_sql import portable
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import DEFS
+from mlops_assets.lib.spec import specs
+from mlops_assets.lib.spec.specs import DEFS
+from mlops_assets.lib.spec.use_case import UseCase
 from serving.bundle.features import FeatureRunner
 from tests.lib.helpers import column, validated
 

@@ -16,7 +16,7 @@ from mlops_assets.lib.evaluation import (
     slices,
     winner,
 )
-from mlops_assets.lib.spec import Decision, Gate
+from mlops_assets.lib.spec.use_case import Decision, Gate
 from mlops_assets.lib.statistics import Interval, with_intervals
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from mlops_assets.lib.dbt_project import PROJECT_DIR
 from mlops_assets.lib.feature_sql import INPUT_TABLE, portable
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from serving.bundle.sql_check import SOURCE, FeatureSqlError, check_sql
 
 LOCATION = "read_parquet('/data/it''s here/batch.parquet')"

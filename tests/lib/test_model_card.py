@@ -1,7 +1,7 @@
 from typing import Any
 
 from mlops_assets.lib.model_card import card
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 
 SCORE = {"value": 0.91, "low": 0.87, "high": 0.95}
 

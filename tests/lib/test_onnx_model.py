@@ -6,8 +6,8 @@ import onnx
 import pytest
 
 from mlops_assets.lib.onnx_model import OPSET, PARITY, convert, predict, predictor
+from mlops_assets.lib.spec.training_plan import SEARCH, Algorithm, BaseAlgorithm
 from mlops_assets.lib.training import Trained, train
-from mlops_assets.lib.training_plan import SEARCH, Algorithm, BaseAlgorithm
 from tests.lib.helpers import EVERY, QUICK, signal, train_every
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mlops_assets.lib import plots
 from mlops_assets.lib.evaluation import calibration_curve, confusion, cost_curve
-from mlops_assets.lib.spec import Decision
+from mlops_assets.lib.spec.use_case import Decision
 from mlops_assets.lib.statistics import Interval, with_intervals
 
 Floats = NDArray[np.float64]

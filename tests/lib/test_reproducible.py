@@ -9,7 +9,7 @@ import hashlib
 import numpy as np
 from mlops_assets.lib.onnx_model import convert
 from mlops_assets.lib.training import train
-from mlops_assets.lib.training_plan import Training
+from mlops_assets.lib.spec.training_plan import Training
 
 plan = Training.model_validate({
     "outer_folds": 2, "inner_folds": 2, "trials": 1,

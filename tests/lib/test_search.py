@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mlops_assets.lib.algorithms import ROUNDS, fit_and_stop
 from mlops_assets.lib.folds import folds
 from mlops_assets.lib.search import calibrated_log_loss, sampled, search, setting
-from mlops_assets.lib.training_plan import Algorithm, BaseAlgorithm, Training
+from mlops_assets.lib.spec.training_plan import Algorithm, BaseAlgorithm, Training
 from tests.lib.helpers import EVERY, signal
 
 Floats = NDArray[np.float64]

@@ -13,8 +13,8 @@ from dagster._core.test_utils import create_run_for_test
 from mlops_assets.lib import current, erasure
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.pseudonyms import KEY_VARIABLE, pseudonym
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage import Storage
 from mlops_assets.lib.synthetic.churn import ChurnOptions
 from mlops_assets.lib.synthetic.writing import write

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from mlops_assets.lib.dbt_project import feature_model, model_name, prepare
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_specs
+from mlops_assets.lib.spec.specs import load_specs
+from mlops_assets.lib.spec.use_case import UseCase
 
 SPECS = load_specs()
 ROOT = Path(__file__).parents[2]

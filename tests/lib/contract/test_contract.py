@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from mlops_assets.lib.contract.contract import Column, Contract, Target, normalise_header
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from serving.bundle.contract import read_contract
 from tests.lib.helpers import column, contract
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from tests.platform import quick_spec
 
 FILES = {"name": "a", "kind": "files", "url": "s3://bucket/*.csv"}

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.spec_file import Document, SpecError, documents
+from mlops_assets.lib.spec.spec_file import Document, SpecError, documents
+from mlops_assets.lib.spec.use_case import UseCase
 
-DEFS = Path(__file__).parents[1] / "defs"
+DEFS = Path(__file__).parents[2] / "defs"
 
 
 class UnknownUseCaseError(Exception):

@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from mlops_assets.lib.spec import (
-    Decision,
-    FloorMetric,
-    Limit,
-    Quality,
-    UseCase,
-)
-from mlops_assets.lib.specs import UnknownUseCaseError, load_spec, load_specs
+from mlops_assets.lib.spec.specs import UnknownUseCaseError, load_spec, load_specs
+from mlops_assets.lib.spec.use_case import Decision, FloorMetric, Limit, Quality, UseCase
 from mlops_assets.lib.statistics import metrics
 
 

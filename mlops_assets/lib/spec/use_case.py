@@ -12,7 +12,7 @@ from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.landed import Reading
 from mlops_assets.lib.sources.spec import Source
-from mlops_assets.lib.training_plan import Model, Training
+from mlops_assets.lib.spec.training_plan import Model, Training
 
 # On average; a block without any is then rare (Poisson: 0.7 %), and is an error that says so.
 POSITIVES_OF_A_BLOCK = 5

@@ -9,7 +9,7 @@ import pytest
 
 from mlops_assets.lib import feature_check
 from mlops_assets.lib.feature_check import check_features
-from mlops_assets.lib.spec_file import SpecError, documents
+from mlops_assets.lib.spec.spec_file import SpecError, documents
 
 SPEC = """\
 type: mlops_assets.TabularClassifier
@@ -162,7 +162,7 @@ def test_a_column_that_only_names_a_slice_is_in_use(
 def test_the_answer_is_remembered_and_loads_no_parser(tmp_path: Path) -> None:
     code = (
         "import sys; from mlops_assets.lib.feature_check import check_features as check;"
-        "from mlops_assets.lib.specs import load_documents;"
+        "from mlops_assets.lib.spec.specs import load_documents;"
         "[check(*found) for found in load_documents().values()];"
         "print([m for m in ('sqlglot', 'duckdb') if m in sys.modules])"
     )

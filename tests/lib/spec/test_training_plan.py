@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from mlops_assets.lib.training_plan import (
+from mlops_assets.lib.spec.training_plan import (
     FIXED,
     SEARCH,
     STACK,

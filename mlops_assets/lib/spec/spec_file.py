@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 
 COMPONENT = "mlops_assets.TabularClassifier"
 PathInFile = Sequence[str | int]
