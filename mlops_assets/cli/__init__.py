@@ -9,7 +9,7 @@ from mlops_assets.lib.dbt_project import FeatureModelError
 from mlops_assets.lib.ledger import LedgerError
 from mlops_assets.lib.reading import UnreadableError
 from mlops_assets.lib.spec.specs import UnknownUseCaseError
-from mlops_assets.lib.storage import ChangedError
+from mlops_assets.lib.storage.root import ChangedError
 from serving.bundle.manifest import BundleError
 
 # What a person can do something about: the message says it all.

@@ -14,7 +14,7 @@ from mlops_assets.lib.batches import Batches, batch_key
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.spec.specs import load_spec
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 
 def add(commands: Commands) -> None:

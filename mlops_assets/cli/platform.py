@@ -11,7 +11,7 @@ from mlops_assets import home
 from mlops_assets.cli.commands import Commands
 from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.spec.specs import load_documents, load_spec, load_specs
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 
 def add(commands: Commands) -> None:

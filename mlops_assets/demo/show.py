@@ -25,7 +25,7 @@ from mlops_assets.lib.http import call
 from mlops_assets.lib.ledger import Ledger, awaiting_rollout, champion
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 USE_CASE = "heart_disease"
 DATA = Path(__file__).parents[1] / "data" / "heart_cleveland.csv"

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlops_assets.lib.digests import digest_of, file_digest, short
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from serving.storage.bucket import Object
 
 SLUG_LENGTH = 40

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 
 def read(storage: Storage, use_case: str, stage: str) -> dict[str, Any] | None:

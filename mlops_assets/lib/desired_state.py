@@ -6,7 +6,7 @@ The serving app follows this file and nothing else. Only a rollout writes it.
 from datetime import UTC, datetime
 from typing import Any
 
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 SCHEMA_VERSION = 1
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.pseudonyms import key_from_environment, pseudonym
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 Kind = Literal["approved", "rejected", "promoted", "aborted", "withdrawn", "restored", "erased"]
 # Decisions about one batch.

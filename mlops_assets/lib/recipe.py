@@ -8,7 +8,7 @@ from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.spec.training_plan import Candidate, Model, Training
 from mlops_assets.lib.spec.use_case import Decision, Split, UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 
 class Recipe(Model):

@@ -18,7 +18,7 @@ from mlops_assets.lib.digests import digest_of, file_digest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mlops_assets.lib.storage import Storage
+    from mlops_assets.lib.storage.root import Storage
     from serving.bundle.loaded import Bundle
 
 # Rows that are in memory as features, in each thread.

@@ -13,7 +13,7 @@ from mlops_assets import home
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training_set import ROWS, literal
 from mlops_assets.operations.versions import numbers
 

@@ -19,7 +19,7 @@ from mlops_assets.lib.http import call
 from mlops_assets.lib.ledger import Ledger, LedgerError, champion
 from mlops_assets.lib.spec.specs import load_specs
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.withdraw import serves_withdrawn
 from serving.storage.bucket import SCHEME
 

@@ -26,7 +26,7 @@ from mlops_assets.lib.ledger import Ledger, champion, last_decision
 from mlops_assets.lib.privacy import Privacy
 from mlops_assets.lib.reading import MALFORMED, ROW, restrict
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training_set import ROWS, literal
 from mlops_assets.operations.prune import BusyError, is_of
 from mlops_assets.operations.versions import numbers

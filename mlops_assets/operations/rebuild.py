@@ -15,7 +15,7 @@ from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.digests import file_digest, short
 from mlops_assets.lib.onnx_model import predict
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training_set import ROWS, Source
 from serving.bundle.manifest import verify
 

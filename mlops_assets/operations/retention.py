@@ -13,7 +13,7 @@ from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 # Objects named by their digest, as folders, files or both.
 NAMED = ("bundles", "recipes", "training_sets", "candidates", "evaluations")

@@ -9,7 +9,7 @@ from mlops_assets.lib.dbt_project import feature_model, prepare
 from mlops_assets.lib.http import call
 from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger, champion, last_verdict, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 
 def status(spec: UseCase) -> dict[str, Any]:

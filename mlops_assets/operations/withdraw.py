@@ -11,7 +11,7 @@ from typing import Any
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.ledger import Ledger, champion, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 
 class UnknownBatchError(ValueError):

@@ -17,7 +17,7 @@ from mlops_assets.lib.report import score_table
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
 from mlops_assets.lib.spec.use_case import Decision, Split, UseCase
 from mlops_assets.lib.statistics import Interval, with_intervals
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training import Chosen, Trained, train
 from mlops_assets.lib.training_set import ROWS, read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot

@@ -15,7 +15,7 @@ from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.evaluation import broken_floors
 from mlops_assets.lib.ledger import champion, last_decision, last_verdict, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import candidates, evaluation, registered_version, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common

@@ -15,7 +15,7 @@ from mlops_assets.lib.bundle import golden_rows, verify_stored
 from mlops_assets.lib.ledger import awaiting_rollout, champion
 from mlops_assets.lib.onnx_model import PARITY
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.stages import promotion

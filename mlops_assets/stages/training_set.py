@@ -14,7 +14,7 @@ from mlops_assets.lib.dbt_project import FeatureModel
 from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.feature_sql import portable
 from mlops_assets.lib.spec.use_case import Split, UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training_set import (
     GROUP,
     INPUTS,

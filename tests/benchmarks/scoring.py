@@ -85,7 +85,7 @@ def by_scikit_learn(estimator: Any, features: Path, names: list[str]) -> tuple[f
 def by_platform(home: Path, digest: str, folder: str) -> tuple[int, float, float]:
     """Rows, seconds and peak memory in GiB; for a process of its own."""
     from mlops_assets.lib.scoring import score
-    from mlops_assets.lib.storage import Storage
+    from mlops_assets.lib.storage.root import Storage
     from serving.bundle.loaded import Bundle
 
     started = time.perf_counter()

@@ -20,13 +20,13 @@ from mlops_assets.lib.ledger import (
     champion,
     last_decision,
 )
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 APPENDER = """
 import sys, time
 from pathlib import Path
 from mlops_assets.lib.ledger import Ledger
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 ledger = Ledger(Storage(sys.argv[1]), "tiny")
 time.sleep(max(0.0, float(sys.argv[4]) - time.time()))
 for number in range(int(sys.argv[3])):

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from mlops_assets.lib.scoring import missing_columns, score
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from serving.bundle.features import FeatureError
 from serving.bundle.loaded import Bundle
 from tests.serving.bundles import CONTRACT, ROWS, USE_CASE, Built, make_bundle
@@ -78,7 +78,7 @@ WORK = """
 import sys
 from pathlib import Path
 from mlops_assets.lib.scoring import score
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from serving.bundle.loaded import Bundle
 from tests.serving.bundles import USE_CASE
 bundle, digest, root, folder = sys.argv[1:]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.lib import current, desired_state
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from serving.follower import DesiredState, Role
 from serving.settings import Settings
 

@@ -15,7 +15,7 @@ from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.pseudonyms import KEY_VARIABLE, pseudonym
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic.churn import ChurnOptions
 from mlops_assets.lib.synthetic.writing import write
 from mlops_assets.operations.erase import NobodyError, erase

@@ -19,7 +19,7 @@ from mlops_assets.home import write_dagster_home
 from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.sandbox import free_port
-from mlops_assets.lib.storage import PARTIAL_PREFIX, Storage
+from mlops_assets.lib.storage.root import PARTIAL_PREFIX, Storage
 from serving.bundle.manifest import verify
 from tests.platform import DATA, HEART, environment
 from tests.recovery.points import VARIABLE

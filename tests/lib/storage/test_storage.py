@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib.storage import ChangedError, Storage
+from mlops_assets.lib.storage.root import ChangedError, Storage
 
 # Writes for ever through one `writing`, and says when the first bytes are there.
 SLOW_WRITER = """
 import sys, time
 from pathlib import Path
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 with Storage(sys.argv[1]).writing(sys.argv[2]) as partial:
     if sys.argv[3] == "folder":
         partial.mkdir()
@@ -38,7 +38,7 @@ with Storage(sys.argv[1]).writing(sys.argv[2]) as partial:
 RACER = """
 import sys, time
 from pathlib import Path
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 store = Storage(sys.argv[1])
 time.sleep(max(0.0, float(sys.argv[3]) - time.time()))
 print(store.create_json("record.json", {"writer": sys.argv[2]}))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib import s3_place
 from mlops_assets.lib.ledger import Ledger
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage import s3_place
+from mlops_assets.lib.storage.root import Storage
 from serving.storage.bucket import Bucket, StoreError
 from tests.s3 import Seaweed
 from tests.trouble import Trouble, listening

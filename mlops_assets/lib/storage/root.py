@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from mlops_assets.lib.local_place import PARTIAL_PREFIX, LocalPlace
+from mlops_assets.lib.storage.local_place import PARTIAL_PREFIX, LocalPlace
 from serving.bundle.manifest import file_digest
 from serving.storage.bucket import SCHEME, Object
 
@@ -70,7 +70,7 @@ class Place(Protocol):
 
 def _place(root: str) -> Place:
     if root.startswith(SCHEME):
-        from mlops_assets.lib.s3_place import S3Place
+        from mlops_assets.lib.storage.s3_place import S3Place
 
         return S3Place(root)
     folder = root.removeprefix("file://")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mlops_assets.home import cache_folder
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.local_place import PARTIAL_PREFIX
+from mlops_assets.lib.storage.local_place import PARTIAL_PREFIX
 from serving.storage.bucket import Object, StoreError, bucket
 
 # A run that meets a store that is busy or away waits for it for so long.
