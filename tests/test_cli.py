@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
 from tests.platform import DATA, HEART, Platform, environment
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
-from mlops_assets.lib.batches import Batches, batch_key
 from mlops_assets.lib.digests import file_digest
-from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.records.batches import Batches, batch_key
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.storage.root import Storage
 

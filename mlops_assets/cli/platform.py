@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
-from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.specs import load_documents, load_spec, load_specs
 from mlops_assets.lib.storage.root import Storage
 

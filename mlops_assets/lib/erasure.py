@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.ledger import Ledger
 from mlops_assets.lib.pseudonyms import key_from_environment, pseudonym
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
 
 if TYPE_CHECKING:

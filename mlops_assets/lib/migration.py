@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.contract.contract import Contract
+from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.training_set import literal
 
 

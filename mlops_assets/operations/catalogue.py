@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlops_assets import home
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger, withdrawn
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training_set import ROWS, literal

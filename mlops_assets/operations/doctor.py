@@ -14,9 +14,9 @@ from typing import Literal
 import psutil
 
 from mlops_assets import home
-from mlops_assets.lib import desired_state
 from mlops_assets.lib.http import call
-from mlops_assets.lib.ledger import Ledger, LedgerError, champion
+from mlops_assets.lib.records import desired_state
+from mlops_assets.lib.records.ledger import Ledger, LedgerError, champion
 from mlops_assets.lib.spec.specs import load_specs
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage

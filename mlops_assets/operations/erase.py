@@ -19,12 +19,12 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.lib import erasure
-from mlops_assets.lib.batches import Batches, Receipt
 from mlops_assets.lib.digests import file_digest, short
 from mlops_assets.lib.erasure import Erased
-from mlops_assets.lib.ledger import Ledger, champion, last_decision
 from mlops_assets.lib.privacy import Privacy
 from mlops_assets.lib.reading import MALFORMED, ROW, restrict
+from mlops_assets.lib.records.batches import Batches, Receipt
+from mlops_assets.lib.records.ledger import Ledger, champion, last_decision
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training_set import ROWS, literal

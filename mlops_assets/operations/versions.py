@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mlops_assets.lib import current
-from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.records import current
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
 
 LEAST_CHARACTERS = 4

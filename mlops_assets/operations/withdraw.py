@@ -8,8 +8,8 @@ the last verdict.
 from difflib import get_close_matches
 from typing import Any
 
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import Ledger, champion, withdrawn
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.ledger import Ledger, champion, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
 
 

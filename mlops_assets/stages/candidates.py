@@ -9,10 +9,10 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib import current
 from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.evaluation import baseline
 from mlops_assets.lib.onnx_model import convert
+from mlops_assets.lib.records import current
 from mlops_assets.lib.report import score_table
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
 from mlops_assets.lib.spec.use_case import Decision, Split, UseCase

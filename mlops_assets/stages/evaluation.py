@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets.lib import current, plots, report
+from mlops_assets.lib import plots, report
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.evaluation import (
     CONTEST_METRIC,
@@ -23,6 +23,7 @@ from mlops_assets.lib.evaluation import (
     winner,
 )
 from mlops_assets.lib.onnx_model import predictor
+from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.statistics import Interval, with_intervals
 from mlops_assets.lib.storage.root import Storage

@@ -10,11 +10,11 @@ import dagster as dg
 
 from mlops_assets.lib.batch_limits import EARLIER_BATCHES, judge
 from mlops_assets.lib.batch_profile import profile_table
-from mlops_assets.lib.batches import Batches, Receipt
 from mlops_assets.lib.digests import digest_of, file_digest, short
-from mlops_assets.lib.ledger import Ledger, withdrawn
 from mlops_assets.lib.migration import landed_under, migration
 from mlops_assets.lib.privacy import is_personal
+from mlops_assets.lib.records.batches import Batches, Receipt
+from mlops_assets.lib.records.ledger import Ledger, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.validation import missing_columns, validate
 from mlops_assets.resources import StorageRoot

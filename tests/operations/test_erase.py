@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from mlops_assets.lib import current, erasure
-from mlops_assets.lib.batches import Batches
+from mlops_assets.lib import erasure
 from mlops_assets.lib.pseudonyms import KEY_VARIABLE, pseudonym
+from mlops_assets.lib.records import current
+from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage

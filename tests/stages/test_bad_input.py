@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib import current
+from mlops_assets.lib.records import current
 from mlops_assets.stages.evidence import look_at_batches
 from tests.platform import DATA, HEART, Platform, checks
 

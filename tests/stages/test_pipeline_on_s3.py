@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from mlops_assets.lib import current
 from mlops_assets.lib.bundle import verify_stored
+from mlops_assets.lib.records import current
 from mlops_assets.lib.sandbox import free_port
 from mlops_assets.operations.prune import Pruning
 from tests.platform import DATA, HEART, Platform, checks, platform

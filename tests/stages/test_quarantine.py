@@ -9,9 +9,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.privacy import privacy_digest
 from mlops_assets.lib.pseudonyms import KEY_VARIABLE
+from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import StorageRoot

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mlops_assets.lib import desired_state
+from mlops_assets.lib.records import desired_state
 from mlops_assets.lib.sandbox import free_port
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.stages import rollout

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.lib.batches import SETTLE_SECONDS
+from mlops_assets.lib.records.batches import SETTLE_SECONDS
 from mlops_assets.lib.sources.inbox import Fetched, Inbox, Landed, SourceError
 from mlops_assets.lib.sources.spec import FilesSource
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from mlops_assets.lib.batches import Batches
+from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.sources.fetch import fetch
 from mlops_assets.lib.sources.inbox import Fetched
 from mlops_assets.lib.sources.spec import Source

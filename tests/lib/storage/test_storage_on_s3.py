@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage import s3_place
 from mlops_assets.lib.storage.root import Storage
 from serving.storage.bucket import Bucket, StoreError

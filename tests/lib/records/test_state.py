@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib import current, desired_state
+from mlops_assets.lib.records import current, desired_state
 from mlops_assets.lib.storage.root import Storage
 from serving.follower import DesiredState, Role
 from serving.settings import Settings

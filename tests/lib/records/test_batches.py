@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib.batches import SETTLE_SECONDS, Batches, batch_digest, batch_key
 from mlops_assets.lib.digests import file_digest
+from mlops_assets.lib.records.batches import SETTLE_SECONDS, Batches, batch_digest, batch_key
 from mlops_assets.lib.storage.root import Storage
 
 SAFE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*-[0-9a-f]{12}")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.ledger import (
+from mlops_assets.lib.records.ledger import (
     GENESIS,
     Kind,
     Ledger,
@@ -25,7 +25,7 @@ from mlops_assets.lib.storage.root import Storage
 APPENDER = """
 import sys, time
 from pathlib import Path
-from mlops_assets.lib.ledger import Ledger
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
 ledger = Ledger(Storage(sys.argv[1]), "tiny")
 time.sleep(max(0.0, float(sys.argv[4]) - time.time()))
