@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mlops_assets.lib.contract.contract import normalise_header
 from mlops_assets.lib.landed import SAMPLE_BYTES, Landed, UnreadableError
-from mlops_assets.lib.privacy import Privacy
+from mlops_assets.lib.personal_data.privacy import Privacy
 from mlops_assets.lib.raw_table import SPACES, RawWriter, RowBuffer, checked_header
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlops_assets.lib.contract.contract import normalise_header
 from mlops_assets.lib.landed import Landed, UnreadableError
-from mlops_assets.lib.privacy import Privacy
+from mlops_assets.lib.personal_data.privacy import Privacy
 from mlops_assets.lib.raw_table import RawWriter, RowBuffer, checked_header
 
 FIRST_LINES = 10_000

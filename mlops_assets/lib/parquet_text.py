@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.landed import Landed, UnreadableError
-from mlops_assets.lib.privacy import Privacy
+from mlops_assets.lib.personal_data.privacy import Privacy
 from mlops_assets.lib.raw_table import SPACES, RawWriter, checked_header
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlops_assets.lib import delimited, json_lines, parquet_text
 from mlops_assets.lib.landed import Landed, Reading
 from mlops_assets.lib.landed import UnreadableError as UnreadableError
-from mlops_assets.lib.privacy import Privacy
+from mlops_assets.lib.personal_data.privacy import Privacy
 from mlops_assets.lib.raw_table import MALFORMED as MALFORMED
 from mlops_assets.lib.raw_table import REASONS as REASONS
 from mlops_assets.lib.raw_table import ROW as ROW

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.lib import bundle, erasure
+from mlops_assets.lib import bundle
 from mlops_assets.lib.digests import file_digest, short
 from mlops_assets.lib.onnx_model import predict
+from mlops_assets.lib.personal_data import erasure
 from mlops_assets.lib.records import recipe
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm

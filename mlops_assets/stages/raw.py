@@ -7,10 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib import erasure
 from mlops_assets.lib.digests import file_digest, short
 from mlops_assets.lib.migration import landed_under
-from mlops_assets.lib.privacy import Privacy, privacy_digest
+from mlops_assets.lib.personal_data import erasure
+from mlops_assets.lib.personal_data.privacy import Privacy, privacy_digest
 from mlops_assets.lib.reading import UnreadableError, read_table, restrict
 from mlops_assets.lib.records.batches import Batches, Receipt
 from mlops_assets.lib.spec.use_case import UseCase

@@ -12,7 +12,7 @@ from mlops_assets.lib.batch_limits import EARLIER_BATCHES, judge
 from mlops_assets.lib.batch_profile import profile_table
 from mlops_assets.lib.digests import digest_of, file_digest, short
 from mlops_assets.lib.migration import landed_under, migration
-from mlops_assets.lib.privacy import is_personal
+from mlops_assets.lib.personal_data.privacy import is_personal
 from mlops_assets.lib.records.batches import Batches, Receipt
 from mlops_assets.lib.records.ledger import Ledger, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase

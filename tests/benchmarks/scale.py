@@ -25,7 +25,7 @@ from mlops_assets.lib.dbt_project import (
     input_relation,
     prepare,
 )
-from mlops_assets.lib.privacy import Privacy
+from mlops_assets.lib.personal_data.privacy import Privacy
 from mlops_assets.lib.reading import read_table
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.synthetic import GENERATORS

@@ -14,8 +14,8 @@ import pytest
 
 from mlops_assets.lib import json_lines
 from mlops_assets.lib.landed import Reading
-from mlops_assets.lib.privacy import Privacy
-from mlops_assets.lib.pseudonyms import KEY_VARIABLE, pseudonym
+from mlops_assets.lib.personal_data.privacy import Privacy
+from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE, pseudonym
 from mlops_assets.lib.reading import (
     MALFORMED,
     ROW,

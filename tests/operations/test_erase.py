@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from mlops_assets.lib import erasure
-from mlops_assets.lib.pseudonyms import KEY_VARIABLE, pseudonym
+from mlops_assets.lib.personal_data import erasure
+from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE, pseudonym
 from mlops_assets.lib.records import current
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.spec.specs import load_spec

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.pseudonyms import key_from_environment, pseudonym
+from mlops_assets.lib.personal_data.pseudonyms import key_from_environment, pseudonym
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
 

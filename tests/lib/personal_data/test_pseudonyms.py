@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlops_assets.lib.pseudonyms import KEY_VARIABLE, key_from_environment, pseudonym
+from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE, key_from_environment, pseudonym
 
 
 def test_a_pseudonym_is_hmac_sha256() -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.erasure import Erased
-from mlops_assets.lib.pseudonyms import key_from_environment, pseudonym
+from mlops_assets.lib.personal_data.erasure import Erased
+from mlops_assets.lib.personal_data.pseudonyms import key_from_environment, pseudonym
 
 if TYPE_CHECKING:
     import pyarrow as pa
