@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract.contract import Column, Contract
-from mlops_assets.lib.reading import MALFORMED, ROW
-from mlops_assets.lib.reading import REASONS as REASONS
+from mlops_assets.lib.reading.table import MALFORMED, ROW
+from mlops_assets.lib.reading.table import REASONS as REASONS
 from mlops_assets.lib.repeats import FIRST, repeats
 from serving.bundle.values import InvalidValueError, convert
 

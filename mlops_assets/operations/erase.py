@@ -22,7 +22,7 @@ from mlops_assets.lib.digests import file_digest, short
 from mlops_assets.lib.personal_data import erasure
 from mlops_assets.lib.personal_data.erasure import Erased
 from mlops_assets.lib.personal_data.privacy import Privacy
-from mlops_assets.lib.reading import MALFORMED, ROW, restrict
+from mlops_assets.lib.reading.table import MALFORMED, ROW, restrict
 from mlops_assets.lib.records.batches import Batches, Receipt
 from mlops_assets.lib.records.ledger import Ledger, champion, last_decision
 from mlops_assets.lib.spec.use_case import UseCase

@@ -16,7 +16,7 @@ from mlops_assets.authoring.names import to_name
 from mlops_assets.authoring.quoting import as_sql, as_yaml
 from mlops_assets.authoring.spec_text import spec_text
 from mlops_assets.lib.feature_check import source_call
-from mlops_assets.lib.reading import read_table
+from mlops_assets.lib.reading.table import read_table
 from mlops_assets.lib.spec.spec_file import documents
 from mlops_assets.lib.validation import validate
 from serving.bundle.contract import read_contract

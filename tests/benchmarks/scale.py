@@ -26,7 +26,7 @@ from mlops_assets.lib.dbt_project import (
     prepare,
 )
 from mlops_assets.lib.personal_data.privacy import Privacy
-from mlops_assets.lib.reading import read_table
+from mlops_assets.lib.reading.table import read_table
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.synthetic import GENERATORS
 from mlops_assets.lib.validation import validate

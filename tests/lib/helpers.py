@@ -17,7 +17,7 @@ from mlops_assets.lib.contract.contract import Column, Contract, Target
 from mlops_assets.lib.feature_sql import portable
 from mlops_assets.lib.folds import FREE, Ties
 from mlops_assets.lib.onnx_model import convert
-from mlops_assets.lib.reading import read_table
+from mlops_assets.lib.reading.table import read_table
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
 from mlops_assets.lib.spec.use_case import Split as Holdout
 from mlops_assets.lib.training import Chosen, train

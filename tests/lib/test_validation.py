@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.lib import validation
 from mlops_assets.lib.contract.contract import Column, Contract, Target
-from mlops_assets.lib.reading import MALFORMED, ROW
+from mlops_assets.lib.reading.table import MALFORMED, ROW
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.validation import ABSENT, REASONS, Validation, missing_columns
 from tests.lib.helpers import as_csv, column, contract, validated

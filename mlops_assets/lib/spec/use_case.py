@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.landed import Reading
+from mlops_assets.lib.reading.landed import Reading
 from mlops_assets.lib.sources.spec import Source
 from mlops_assets.lib.spec.training_plan import Model, Training
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlops_assets.lib import json_lines
-from mlops_assets.lib.landed import Reading
 from mlops_assets.lib.personal_data.privacy import Privacy
 from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE, pseudonym
-from mlops_assets.lib.reading import (
+from mlops_assets.lib.reading import json_lines
+from mlops_assets.lib.reading.landed import Reading
+from mlops_assets.lib.reading.table import (
     MALFORMED,
     ROW,
     Table,

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mlops_assets.lib.contract.contract import normalise_header
-from mlops_assets.lib.landed import Landed, UnreadableError
 from mlops_assets.lib.personal_data.privacy import Privacy
-from mlops_assets.lib.raw_table import RawWriter, RowBuffer, checked_header
+from mlops_assets.lib.reading.landed import Landed, UnreadableError
+from mlops_assets.lib.reading.raw_table import RawWriter, RowBuffer, checked_header
 
 FIRST_LINES = 10_000
 MOST_COLUMNS = 4_096

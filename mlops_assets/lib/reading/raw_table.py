@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract.contract import normalise_header
-from mlops_assets.lib.landed import UnreadableError
 from mlops_assets.lib.personal_data.privacy import Privacy
+from mlops_assets.lib.reading.landed import UnreadableError
 
 if TYPE_CHECKING:
     import pyarrow as pa

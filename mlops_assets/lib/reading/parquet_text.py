@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.landed import Landed, UnreadableError
 from mlops_assets.lib.personal_data.privacy import Privacy
-from mlops_assets.lib.raw_table import SPACES, RawWriter, checked_header
+from mlops_assets.lib.reading.landed import Landed, UnreadableError
+from mlops_assets.lib.reading.raw_table import SPACES, RawWriter, checked_header
 
 if TYPE_CHECKING:
     import pyarrow as pa

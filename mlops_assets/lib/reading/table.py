@@ -7,14 +7,14 @@ the header's number of fields is kept with the reason and becomes a quarantined 
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops_assets.lib import delimited, json_lines, parquet_text
-from mlops_assets.lib.landed import Landed, Reading
-from mlops_assets.lib.landed import UnreadableError as UnreadableError
 from mlops_assets.lib.personal_data.privacy import Privacy
-from mlops_assets.lib.raw_table import MALFORMED as MALFORMED
-from mlops_assets.lib.raw_table import REASONS as REASONS
-from mlops_assets.lib.raw_table import ROW as ROW
-from mlops_assets.lib.raw_table import RawWriter
+from mlops_assets.lib.reading import delimited, json_lines, parquet_text
+from mlops_assets.lib.reading.landed import Landed, Reading
+from mlops_assets.lib.reading.landed import UnreadableError as UnreadableError
+from mlops_assets.lib.reading.raw_table import MALFORMED as MALFORMED
+from mlops_assets.lib.reading.raw_table import REASONS as REASONS
+from mlops_assets.lib.reading.raw_table import ROW as ROW
+from mlops_assets.lib.reading.raw_table import RawWriter
 
 EVERYTHING = Privacy()
 USUAL = Reading()

@@ -15,9 +15,9 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from mlops_assets.lib.contract.contract import normalise_header
-from mlops_assets.lib.landed import SAMPLE_BYTES, Landed, UnreadableError
 from mlops_assets.lib.personal_data.privacy import Privacy
-from mlops_assets.lib.raw_table import SPACES, RawWriter, RowBuffer, checked_header
+from mlops_assets.lib.reading.landed import SAMPLE_BYTES, Landed, UnreadableError
+from mlops_assets.lib.reading.raw_table import SPACES, RawWriter, RowBuffer, checked_header
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib import delimited, landed
-from mlops_assets.lib.reading import MALFORMED, REASONS, ROW, Table, UnreadableError, read_table
+from mlops_assets.lib.reading import delimited, landed
+from mlops_assets.lib.reading.table import (
+    MALFORMED,
+    REASONS,
+    ROW,
+    Table,
+    UnreadableError,
+    read_table,
+)
 from tests.lib.helpers import as_csv
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01"
