@@ -108,7 +108,7 @@ def _told(drafted: "Draft") -> list[str]:
 def _judged(drafted: "Draft", sample: Path) -> str:
     """Whether the sample keeps the contract that was drafted from it."""
     from mlops_assets.lib.reading.table import read_table
-    from mlops_assets.lib.validation import validate
+    from mlops_assets.lib.validation.validate import validate
 
     with tempfile.TemporaryDirectory() as folder:
         raw, valid, bad = (Path(folder) / f"{n}.parquet" for n in ("raw", "valid", "quarantine"))

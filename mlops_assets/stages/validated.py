@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from mlops_assets.lib.batch_limits import EARLIER_BATCHES, judge
-from mlops_assets.lib.batch_profile import profile_table
 from mlops_assets.lib.digests import digest_of, file_digest, short
-from mlops_assets.lib.migration import landed_under, migration
 from mlops_assets.lib.personal_data.privacy import is_personal
 from mlops_assets.lib.records.batches import Batches, Receipt
 from mlops_assets.lib.records.ledger import Ledger, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.validation import missing_columns, validate
+from mlops_assets.lib.validation.batch_limits import EARLIER_BATCHES, judge
+from mlops_assets.lib.validation.batch_profile import profile_table
+from mlops_assets.lib.validation.migration import landed_under, migration
+from mlops_assets.lib.validation.validate import missing_columns, validate
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import quarantine, raw
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common

@@ -18,7 +18,7 @@ from mlops_assets.authoring.spec_text import spec_text
 from mlops_assets.lib.feature_check import source_call
 from mlops_assets.lib.reading.table import read_table
 from mlops_assets.lib.spec.spec_file import documents
-from mlops_assets.lib.validation import validate
+from mlops_assets.lib.validation.validate import validate
 from serving.bundle.contract import read_contract
 from serving.bundle.features import FeatureRunner
 from tests.authoring import samples

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib import validation
 from mlops_assets.lib.contract.contract import Column, Contract, Target
 from mlops_assets.lib.reading.table import MALFORMED, ROW
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.validation import ABSENT, REASONS, Validation, missing_columns
+from mlops_assets.lib.validation import validate as validation
+from mlops_assets.lib.validation.validate import ABSENT, REASONS, Validation, missing_columns
 from tests.lib.helpers import as_csv, column, contract, validated
 
 AGE = column("age", "integer", minimum=18, maximum=110, unit="years")

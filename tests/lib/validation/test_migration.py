@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from mlops_assets.lib.contract.contract import Contract, Target
-from mlops_assets.lib.migration import migration
+from mlops_assets.lib.validation.migration import migration
 from tests.lib.helpers import column
 
 COLUMNS = [

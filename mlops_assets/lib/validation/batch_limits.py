@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from mlops_assets.lib.spec.use_case import Limit, UseCase
-from mlops_assets.lib.validation import Validation
+from mlops_assets.lib.validation.validate import Validation
 
 # Fewer earlier batches say nothing about what is usual.
 EARLIER_BATCHES = 3

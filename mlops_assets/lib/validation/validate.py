@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.lib.contract.contract import Column, Contract
 from mlops_assets.lib.reading.table import MALFORMED, ROW
 from mlops_assets.lib.reading.table import REASONS as REASONS
-from mlops_assets.lib.repeats import FIRST, repeats
+from mlops_assets.lib.validation.repeats import FIRST, repeats
 from serving.bundle.values import InvalidValueError, convert
 
 if TYPE_CHECKING:
