@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from mlops_assets.lib.dbt_project import FeatureModel
 from mlops_assets.lib.digests import digest_of, short
+from mlops_assets.lib.features.dbt_project import FeatureModel
 from mlops_assets.lib.records import current
 from mlops_assets.lib.records.ledger import BATCH_DECISIONS, awaiting_rollout, last_verdict
 from mlops_assets.lib.sources.spec import Source

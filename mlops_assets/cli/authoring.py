@@ -124,8 +124,8 @@ def _judged(drafted: "Draft", sample: Path) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from mlops_assets.lib.dbt_project import feature_model, prepare
-    from mlops_assets.lib.feature_check import check_features
+    from mlops_assets.lib.features.dbt_project import feature_model, prepare
+    from mlops_assets.lib.features.feature_check import check_features
     from mlops_assets.lib.spec.specs import load_documents, load_spec
 
     if options.use_case:

@@ -108,8 +108,8 @@ def _dev(_: argparse.Namespace) -> int:
 
 
 def _prepare(_: argparse.Namespace) -> int:
-    from mlops_assets.lib.dbt_project import feature_model, prepare
-    from mlops_assets.lib.feature_check import check_features
+    from mlops_assets.lib.features.dbt_project import feature_model, prepare
+    from mlops_assets.lib.features.feature_check import check_features
 
     for document, spec in load_documents().values():
         check_features(document, spec)

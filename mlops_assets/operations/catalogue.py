@@ -274,7 +274,7 @@ def states(store: Storage, spec: UseCase) -> dict[str, str]:
         return dict.fromkeys(withdrawn(Ledger(store, spec.name).entries()), "withdrawn")
     from dagster import DagsterInstance
 
-    from mlops_assets.lib.dbt_project import feature_model, prepare
+    from mlops_assets.lib.features.dbt_project import feature_model, prepare
     from mlops_assets.stages.evidence import look_at_batches
 
     model = feature_model(prepare(spec.name, spec.contract), spec.name)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mlops_assets import home
-from mlops_assets.lib.dbt_project import feature_model, prepare
+from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.http import call
 from mlops_assets.lib.records import current, desired_state
 from mlops_assets.lib.records.batches import Batches

@@ -13,7 +13,8 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
-from mlops_assets.lib.dbt_project import (
+from mlops_assets.lib.digests import digest_of, file_digest, short
+from mlops_assets.lib.features.dbt_project import (
     INPUT_VARIABLE,
     OUTPUT_VARIABLE,
     SCRATCH_VARIABLE,
@@ -22,7 +23,6 @@ from mlops_assets.lib.dbt_project import (
     input_path,
     input_relation,
 )
-from mlops_assets.lib.digests import digest_of, file_digest, short
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import validated

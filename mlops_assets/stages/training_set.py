@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.dbt_project import FeatureModel
 from mlops_assets.lib.digests import digest_of, file_digest
-from mlops_assets.lib.feature_sql import portable
+from mlops_assets.lib.features.dbt_project import FeatureModel
+from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.use_case import Split, UseCase
 from mlops_assets.lib.storage.root import Storage

@@ -15,7 +15,7 @@ from mlops_assets.authoring.features_text import features, sql_text
 from mlops_assets.authoring.names import to_name
 from mlops_assets.authoring.quoting import as_sql, as_yaml
 from mlops_assets.authoring.spec_text import spec_text
-from mlops_assets.lib.feature_check import source_call
+from mlops_assets.lib.features.feature_check import source_call
 from mlops_assets.lib.reading.table import read_table
 from mlops_assets.lib.spec.spec_file import documents
 from mlops_assets.lib.validation.validate import validate

@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 from dagster_dbt import DbtCliResource
 
-from mlops_assets.lib.dbt_project import (
+from mlops_assets.lib.features.dbt_project import (
     DBT,
     PROJECT_DIR,
     feature_model,

@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from mlops_assets.lib import bundle
-from mlops_assets.lib.feature_sql import portable
+from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.onnx_model import convert
 from mlops_assets.lib.training import train
 from mlops_assets.lib.training_set import ROWS, Source, assemble

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlops_assets.lib.bundle import Parts
 from mlops_assets.lib.contract.contract import Column, Contract, Target
-from mlops_assets.lib.feature_sql import portable
+from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.folds import FREE, Ties
 from mlops_assets.lib.onnx_model import convert
 from mlops_assets.lib.reading.table import read_table

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mlops_assets.lib.dbt_project import (
+from mlops_assets.lib.features.dbt_project import (
     DBT,
     INPUT_VARIABLE,
     OUTPUT_VARIABLE,
     PROJECT_DIR,
     model_name,
 )
-from mlops_assets.lib.feature_sql import portable
+from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.synthetic import GENERATORS, ChurnOptions, write

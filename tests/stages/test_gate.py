@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster_shared.record import replace
 
-from mlops_assets.lib.dbt_project import feature_model, prepare
+from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.records import current
 from mlops_assets.lib.records.ledger import last_verdict
 from mlops_assets.stages import promotion

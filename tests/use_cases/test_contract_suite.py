@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.lib.dbt_project import feature_model, model_name, prepare
+from mlops_assets.lib.features.dbt_project import feature_model, model_name, prepare
 from mlops_assets.lib.spec.specs import load_specs
 from mlops_assets.lib.spec.use_case import UseCase
 

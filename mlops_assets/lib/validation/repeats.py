@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.dbt_project import input_relation
+from mlops_assets.lib.features.dbt_project import input_relation
 from mlops_assets.lib.reading.table import ROW
 
 if TYPE_CHECKING:

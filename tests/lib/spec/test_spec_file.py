@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib import feature_check
-from mlops_assets.lib.feature_check import check_features
+from mlops_assets.lib.features import feature_check
+from mlops_assets.lib.features.feature_check import check_features
 from mlops_assets.lib.spec.spec_file import SpecError, documents
 
 SPEC = """\
@@ -161,7 +161,7 @@ def test_a_column_that_only_names_a_slice_is_in_use(
 
 def test_the_answer_is_remembered_and_loads_no_parser(tmp_path: Path) -> None:
     code = (
-        "import sys; from mlops_assets.lib.feature_check import check_features as check;"
+        "import sys; from mlops_assets.lib.features.feature_check import check_features as check;"
         "from mlops_assets.lib.spec.specs import load_documents;"
         "[check(*found) for found in load_documents().values()];"
         "print([m for m in ('sqlglot', 'duckdb') if m in sys.modules])"

@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlops_assets.lib.dbt_project import PROJECT_DIR, model_name
 from mlops_assets.lib.digests import digest_of
+from mlops_assets.lib.features.dbt_project import PROJECT_DIR, model_name
 from mlops_assets.lib.spec.spec_file import Document, Mistake, SpecError
 from mlops_assets.lib.spec.use_case import UseCase
 

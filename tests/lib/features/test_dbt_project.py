@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 import yaml
 
-from mlops_assets.lib import dbt_project
-from mlops_assets.lib.dbt_project import (
+from mlops_assets.lib.features import dbt_project
+from mlops_assets.lib.features.dbt_project import (
     DBT,
     INPUT_VARIABLE,
     OUTPUT_VARIABLE,
@@ -22,7 +22,7 @@ from mlops_assets.lib.dbt_project import (
     model_name,
     prepare,
 )
-from mlops_assets.lib.feature_sql import portable
+from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.spec import specs
 from mlops_assets.lib.spec.specs import DEFS
 from mlops_assets.lib.spec.use_case import UseCase
@@ -30,7 +30,7 @@ from serving.bundle.features import FeatureRunner
 from tests.lib.helpers import column, validated
 
 HEART = "heart_disease"
-DATA = Path(__file__).parents[2] / "mlops_assets" / "data" / "heart_cleveland.csv"
+DATA = Path(__file__).parents[3] / "mlops_assets" / "data" / "heart_cleveland.csv"
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.spec.specs import load_specs
 
-PROJECT_DIR = Path(__file__).parents[2] / "dbt_features"
+PROJECT_DIR = Path(__file__).parents[3] / "dbt_features"
 # Beside the interpreter: the environment need not be activated.
 DBT = Path(sys.executable).parent / "dbt"
 INPUT_VARIABLE = "MLOPS_DBT_INPUT"

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from mlops_assets.lib.dbt_project import PROJECT_DIR
-from mlops_assets.lib.feature_sql import INPUT_TABLE, portable
+from mlops_assets.lib.features.dbt_project import PROJECT_DIR
+from mlops_assets.lib.features.feature_sql import INPUT_TABLE, portable
 from mlops_assets.lib.spec.use_case import UseCase
 from serving.bundle.sql_check import SOURCE, FeatureSqlError, check_sql
 
