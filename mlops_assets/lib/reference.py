@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract.contract import Column, Contract
-from mlops_assets.lib.training_set import literal
+from mlops_assets.lib.training_set.assemble import literal
 
 if TYPE_CHECKING:
     import duckdb

@@ -14,7 +14,7 @@ from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.lib.training_set import ROWS, literal
+from mlops_assets.lib.training_set.assemble import ROWS, literal
 from mlops_assets.operations.versions import numbers
 
 Kind = Literal["batch", "training set", "bundle"]

@@ -27,7 +27,7 @@ from mlops_assets.lib.records.batches import Batches, Receipt
 from mlops_assets.lib.records.ledger import Ledger, champion, last_decision
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.lib.training_set import ROWS, literal
+from mlops_assets.lib.training_set.assemble import ROWS, literal
 from mlops_assets.operations.prune import BusyError, is_of
 from mlops_assets.operations.versions import numbers
 

@@ -19,7 +19,7 @@ from mlops_assets.lib.spec.use_case import Decision, Split, UseCase
 from mlops_assets.lib.statistics import Interval, with_intervals
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training import Chosen, Trained, train
-from mlops_assets.lib.training_set import ROWS, read_rows
+from mlops_assets.lib.training_set.assemble import ROWS, read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common

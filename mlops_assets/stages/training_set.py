@@ -15,7 +15,7 @@ from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.use_case import Split, UseCase
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.lib.training_set import (
+from mlops_assets.lib.training_set.assemble import (
     GROUP,
     INPUTS,
     ROWS,

@@ -24,7 +24,7 @@ from mlops_assets.lib.synthetic import ChurnOptions, write
 from mlops_assets.lib.synthetic.churn import blocks
 from mlops_assets.lib.synthetic.reachable import best_auc
 from mlops_assets.lib.training import Chosen, train
-from mlops_assets.lib.training_set import ROWS, Source, Summary, assemble
+from mlops_assets.lib.training_set.assemble import ROWS, Source, Summary, assemble
 from tests.lib.helpers import validated
 
 OPTIONS = ChurnOptions(rows=10_000, seed=1)

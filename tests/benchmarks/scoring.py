@@ -26,7 +26,7 @@ from mlops_assets.lib import bundle
 from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.onnx_model import convert
 from mlops_assets.lib.training import train
-from mlops_assets.lib.training_set import ROWS, Source, assemble
+from mlops_assets.lib.training_set.assemble import ROWS, Source, assemble
 from tests.platform import DATA, HEART, Platform, platform
 
 COUNT = 10_000_000

@@ -19,7 +19,7 @@ import duckdb
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.spec.use_case import Split
-from mlops_assets.lib.training_set import Source, assemble, read_rows
+from mlops_assets.lib.training_set.assemble import Source, assemble, read_rows
 
 WIDTH = 25
 NAMES = [f"x{number}" for number in range(WIDTH)]

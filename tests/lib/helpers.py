@@ -22,7 +22,7 @@ from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
 from mlops_assets.lib.spec.use_case import Split as Holdout
 from mlops_assets.lib.training import Chosen, train
 from mlops_assets.lib.training import Trained as Model
-from mlops_assets.lib.training_set import ROWS, Source, assemble
+from mlops_assets.lib.training_set.assemble import ROWS, Source, assemble
 from mlops_assets.lib.validation.validate import REASONS, Validation, validate
 
 # Few folds and trials: what is tested is the way, not the model.

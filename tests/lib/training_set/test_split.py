@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.spec.use_case import Split
-from mlops_assets.lib.training_set import (
+from mlops_assets.lib.training_set.assemble import (
     GROUP,
     INPUTS,
     ROWS,
@@ -211,7 +211,7 @@ def test_rows_are_read_with_the_training_side_first(
 def test_more_rows_than_memory_holds_are_assembled_all_the_same(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlops_assets.lib.training_set.MEMORY", "60MB")
+    monkeypatch.setattr("mlops_assets.lib.training_set.assemble.MEMORY", "60MB")
     summary, rows = made(folder, drawn(60_000, 20_000, 900))
     assert rows.height == summary.train + summary.test
     assert pl.read_parquet(folder / INPUTS)["row_id"].to_list() == rows["row_id"].to_list()

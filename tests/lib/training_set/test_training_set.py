@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.spec.use_case import Split
-from mlops_assets.lib.training_set import INPUTS, KEYS, ROWS, Source, Summary, assemble
+from mlops_assets.lib.training_set.assemble import INPUTS, KEYS, ROWS, Source, Summary, assemble
 from tests.lib.helpers import column, contract
 
 AGREED = contract(column("a", nullable=True), column("b", "integer"))
