@@ -12,12 +12,12 @@ from typing import Any
 
 from mlops_assets.lib import bundle
 from mlops_assets.lib.digests import file_digest, short
-from mlops_assets.lib.onnx_model import predict
 from mlops_assets.lib.personal_data import erasure
 from mlops_assets.lib.records import recipe
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm
 from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.training.onnx_model import predict
 from mlops_assets.lib.training_set.assemble import ROWS, Source
 from serving.bundle.manifest import verify
 

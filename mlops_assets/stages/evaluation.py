@@ -22,11 +22,11 @@ from mlops_assets.lib.evaluation import (
     slices,
     winner,
 )
-from mlops_assets.lib.onnx_model import predictor
 from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.statistics import Interval, with_intervals
 from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.training.onnx_model import predictor
 from mlops_assets.lib.training_set.assemble import INPUTS, read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import candidates, training_set

@@ -9,10 +9,10 @@ import dagster as dg
 
 from mlops_assets.lib import bundle
 from mlops_assets.lib.model_card import card
-from mlops_assets.lib.onnx_model import PARITY, predict
 from mlops_assets.lib.records import current, recipe
 from mlops_assets.lib.sandbox import try_bundle
 from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.training.onnx_model import PARITY, predict
 from mlops_assets.lib.training_set.assemble import ROWS
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import candidates, evaluation, training_set

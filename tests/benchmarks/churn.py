@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from mlops_assets.lib.features.dbt_project import PROJECT_DIR, input_relation, model_name
-from mlops_assets.lib.onnx_model import convert, predict
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm
 from mlops_assets.lib.spec.use_case import UseCase
@@ -23,7 +22,8 @@ from mlops_assets.lib.statistics import with_intervals
 from mlops_assets.lib.synthetic import ChurnOptions, write
 from mlops_assets.lib.synthetic.churn import blocks
 from mlops_assets.lib.synthetic.reachable import best_auc
-from mlops_assets.lib.training import Chosen, train
+from mlops_assets.lib.training.onnx_model import convert, predict
+from mlops_assets.lib.training.train import Chosen, train
 from mlops_assets.lib.training_set.assemble import ROWS, Source, Summary, assemble
 from tests.lib.helpers import validated
 

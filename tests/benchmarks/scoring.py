@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from mlops_assets.lib import bundle
 from mlops_assets.lib.features.feature_sql import portable
-from mlops_assets.lib.onnx_model import convert
-from mlops_assets.lib.training import train
+from mlops_assets.lib.training.onnx_model import convert
+from mlops_assets.lib.training.train import train
 from mlops_assets.lib.training_set.assemble import ROWS, Source, assemble
 from tests.platform import DATA, HEART, Platform, platform
 

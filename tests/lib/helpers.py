@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from mlops_assets.lib.bundle import Parts
 from mlops_assets.lib.contract.contract import Column, Contract, Target
 from mlops_assets.lib.features.feature_sql import portable
-from mlops_assets.lib.folds import FREE, Ties
-from mlops_assets.lib.onnx_model import convert
 from mlops_assets.lib.reading.table import read_table
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
 from mlops_assets.lib.spec.use_case import Split as Holdout
-from mlops_assets.lib.training import Chosen, train
-from mlops_assets.lib.training import Trained as Model
+from mlops_assets.lib.training.folds import FREE, Ties
+from mlops_assets.lib.training.onnx_model import convert
+from mlops_assets.lib.training.train import Chosen, train
+from mlops_assets.lib.training.train import Trained as Model
 from mlops_assets.lib.training_set.assemble import ROWS, Source, assemble
 from mlops_assets.lib.validation.validate import REASONS, Validation, validate
 

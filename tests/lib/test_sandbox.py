@@ -5,7 +5,7 @@ import pytest
 
 from mlops_assets.lib import bundle, sandbox
 from mlops_assets.lib.digests import file_digest
-from mlops_assets.lib.onnx_model import PARITY
+from mlops_assets.lib.training.onnx_model import PARITY
 from serving.bundle.manifest import MANIFEST
 from tests.lib.helpers import TINY, TINY_CONTRACT, Trained
 

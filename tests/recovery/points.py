@@ -73,7 +73,7 @@ def _dbt() -> None:
 
 
 def _search() -> None:
-    from mlops_assets.lib import training
+    from mlops_assets.lib.training import train as training
 
     def second(algorithm: Any, rows: Any, target: Any, plan: Any, stream: int, *_: Any) -> None:
         if stream == 2:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.folds import DAY, Ties
 from mlops_assets.lib.spec.use_case import Split
+from mlops_assets.lib.training.folds import DAY, Ties
 
 if TYPE_CHECKING:
     import duckdb

@@ -7,8 +7,8 @@ import sys
 TRAIN = """
 import hashlib
 import numpy as np
-from mlops_assets.lib.onnx_model import convert
-from mlops_assets.lib.training import train
+from mlops_assets.lib.training.onnx_model import convert
+from mlops_assets.lib.training.train import train
 from mlops_assets.lib.spec.training_plan import Training
 
 plan = Training.model_validate({

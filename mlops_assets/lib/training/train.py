@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.algorithms import build, is_calibrated
-from mlops_assets.lib.folds import FREE, Ties, folds
-from mlops_assets.lib.search import sampled, search, setting
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
+from mlops_assets.lib.training.algorithms import build, is_calibrated
+from mlops_assets.lib.training.folds import FREE, Ties, folds
+from mlops_assets.lib.training.search import sampled, search, setting
 
 if TYPE_CHECKING:
     import numpy as np

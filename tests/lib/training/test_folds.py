@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib.folds import Ties, folds
+from mlops_assets.lib.training.folds import Ties, folds
 
 
 def outcome(rows: int, positives: int, seed: int = 0) -> Any:

@@ -92,7 +92,7 @@ def _random_forest(parameters: Parameters, setting: Setting) -> BaseEstimator:
 
 
 def _gradient_boosting(parameters: Parameters, setting: Setting) -> BaseEstimator:
-    from mlops_assets.lib.boosting import GradientBoosting
+    from mlops_assets.lib.training.boosting import GradientBoosting
 
     own = {"random_state": setting.seed, "early_stopping": False}
     return GradientBoosting(**{**own, **parameters})

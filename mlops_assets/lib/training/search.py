@@ -11,9 +11,9 @@ import warnings
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.algorithms import ROUNDS, Setting, fit_and_stop
-from mlops_assets.lib.folds import FREE, Ties, folds
 from mlops_assets.lib.spec.training_plan import Algorithm, Choice, IntRange, Space, Training
+from mlops_assets.lib.training.algorithms import ROUNDS, Setting, fit_and_stop
+from mlops_assets.lib.training.folds import FREE, Ties, folds
 
 if TYPE_CHECKING:
     import numpy as np

@@ -41,7 +41,7 @@ def convert(estimator: BaseEstimator, features: int) -> bytes:
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
     from xgboost import XGBClassifier
 
-    from mlops_assets.lib.boosting import as_plain
+    from mlops_assets.lib.training.boosting import as_plain
 
     update_registered_converter(
         XGBClassifier,

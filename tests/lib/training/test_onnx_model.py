@@ -5,9 +5,9 @@ import numpy as np
 import onnx
 import pytest
 
-from mlops_assets.lib.onnx_model import OPSET, PARITY, convert, predict, predictor
 from mlops_assets.lib.spec.training_plan import SEARCH, Algorithm, BaseAlgorithm
-from mlops_assets.lib.training import Trained, train
+from mlops_assets.lib.training.onnx_model import OPSET, PARITY, convert, predict, predictor
+from mlops_assets.lib.training.train import Trained, train
 from tests.lib.helpers import EVERY, QUICK, signal, train_every
 
 

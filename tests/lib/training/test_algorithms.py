@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mlops_assets.lib.algorithms import ROUNDS, Setting, build, fit_and_stop
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, BaseAlgorithm
+from mlops_assets.lib.training.algorithms import ROUNDS, Setting, build, fit_and_stop
 from tests.lib.helpers import signal
 
 Floats = NDArray[np.float64]

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mlops_assets.lib.algorithms import ROUNDS, fit_and_stop
-from mlops_assets.lib.folds import folds
-from mlops_assets.lib.search import calibrated_log_loss, sampled, search, setting
 from mlops_assets.lib.spec.training_plan import Algorithm, BaseAlgorithm, Training
+from mlops_assets.lib.training.algorithms import ROUNDS, fit_and_stop
+from mlops_assets.lib.training.folds import folds
+from mlops_assets.lib.training.search import calibrated_log_loss, sampled, search, setting
 from tests.lib.helpers import EVERY, signal
 
 Floats = NDArray[np.float64]
