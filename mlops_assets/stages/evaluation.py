@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets.lib import plots, report
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.evaluation import (
+from mlops_assets.lib.evaluation import plots, report
+from mlops_assets.lib.evaluation.contest import (
     CONTEST_METRIC,
     CostCurve,
     baseline,
@@ -22,9 +22,9 @@ from mlops_assets.lib.evaluation import (
     slices,
     winner,
 )
+from mlops_assets.lib.evaluation.statistics import Interval, with_intervals
 from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.statistics import Interval, with_intervals
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training.onnx_model import predictor
 from mlops_assets.lib.training_set.assemble import INPUTS, read_rows

@@ -11,7 +11,7 @@ import dagster as dg
 
 from mlops_assets.lib.bundle import verify_stored
 from mlops_assets.lib.digests import digest_of, short
-from mlops_assets.lib.evaluation import broken_floors
+from mlops_assets.lib.evaluation.contest import broken_floors
 from mlops_assets.lib.records import current
 from mlops_assets.lib.records.ledger import champion, last_decision, last_verdict, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase

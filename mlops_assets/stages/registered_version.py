@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.lib import bundle
-from mlops_assets.lib.model_card import card
+from mlops_assets.lib.evaluation.model_card import card
 from mlops_assets.lib.records import current, recipe
 from mlops_assets.lib.sandbox import try_bundle
 from mlops_assets.lib.spec.use_case import UseCase

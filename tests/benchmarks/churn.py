@@ -14,11 +14,11 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from mlops_assets.lib.evaluation.statistics import with_intervals
 from mlops_assets.lib.features.dbt_project import PROJECT_DIR, input_relation, model_name
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.statistics import with_intervals
 from mlops_assets.lib.synthetic import ChurnOptions, write
 from mlops_assets.lib.synthetic.churn import blocks
 from mlops_assets.lib.synthetic.reachable import best_auc

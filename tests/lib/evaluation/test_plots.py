@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mlops_assets.lib import plots
-from mlops_assets.lib.evaluation import calibration_curve, confusion, cost_curve
+from mlops_assets.lib.evaluation import plots
+from mlops_assets.lib.evaluation.contest import calibration_curve, confusion, cost_curve
+from mlops_assets.lib.evaluation.statistics import Interval, with_intervals
 from mlops_assets.lib.spec.use_case import Decision
-from mlops_assets.lib.statistics import Interval, with_intervals
 
 Floats = NDArray[np.float64]
 ROWS = 300

@@ -1,6 +1,6 @@
 from typing import Any
 
-from mlops_assets.lib.model_card import card
+from mlops_assets.lib.evaluation.model_card import card
 from mlops_assets.lib.spec.use_case import UseCase
 
 SCORE = {"value": 0.91, "low": 0.87, "high": 0.95}

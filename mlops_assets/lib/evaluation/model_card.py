@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mlops_assets.lib.evaluation.statistics import Interval
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.statistics import Interval
 
 
 def card(spec: UseCase, manifest: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:

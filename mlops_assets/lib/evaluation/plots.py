@@ -11,8 +11,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.evaluation import CostCurve
-from mlops_assets.lib.statistics import Interval
+from mlops_assets.lib.evaluation.contest import CostCurve
+from mlops_assets.lib.evaluation.statistics import Interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib.evaluation import (
+from mlops_assets.lib.evaluation.contest import (
     Slice,
     baseline,
     broken_floors,
@@ -16,8 +16,8 @@ from mlops_assets.lib.evaluation import (
     slices,
     winner,
 )
+from mlops_assets.lib.evaluation.statistics import Interval, with_intervals
 from mlops_assets.lib.spec.use_case import Decision, Gate
-from mlops_assets.lib.statistics import Interval, with_intervals
 
 
 def scores(roc_auc: float, log_loss: float = 0.5) -> dict[str, float]:

@@ -3,8 +3,13 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from mlops_assets.lib import statistics
-from mlops_assets.lib.statistics import CALIBRATION_BINS, Interval, metrics, with_intervals
+from mlops_assets.lib.evaluation import statistics
+from mlops_assets.lib.evaluation.statistics import (
+    CALIBRATION_BINS,
+    Interval,
+    metrics,
+    with_intervals,
+)
 
 Floats = NDArray[np.float64]
 NAMES = [
