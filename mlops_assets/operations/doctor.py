@@ -202,7 +202,7 @@ def _use_cases() -> Iterator[Finding]:
 
 
 def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
-    from mlops_assets.lib.bundle import verify_stored
+    from mlops_assets.lib.bundles.bundle import verify_stored
     from serving.bundle.manifest import BundleError
 
     try:

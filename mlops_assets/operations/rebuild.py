@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.lib import bundle
+from mlops_assets.lib.bundles import bundle
 from mlops_assets.lib.digests import file_digest, short
 from mlops_assets.lib.personal_data import erasure
 from mlops_assets.lib.records import recipe

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from mlops_assets.lib.bundles.scoring import missing_columns, score
 from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.records.ledger import champion
-from mlops_assets.lib.scoring import missing_columns, score
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import rollout, validated

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from mlops_assets.lib.bundle import verify_stored
+from mlops_assets.lib.bundles.bundle import verify_stored
 from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.evaluation.contest import broken_floors
 from mlops_assets.lib.records import current

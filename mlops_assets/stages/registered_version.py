@@ -7,10 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib import bundle
+from mlops_assets.lib.bundles import bundle
+from mlops_assets.lib.bundles.sandbox import try_bundle
 from mlops_assets.lib.evaluation.model_card import card
 from mlops_assets.lib.records import current, recipe
-from mlops_assets.lib.sandbox import try_bundle
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.training.onnx_model import PARITY, predict
 from mlops_assets.lib.training_set.assemble import ROWS

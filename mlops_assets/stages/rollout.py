@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib.bundle import golden_rows, verify_stored
+from mlops_assets.lib.bundles.bundle import golden_rows, verify_stored
 from mlops_assets.lib.records import desired_state
 from mlops_assets.lib.records.ledger import awaiting_rollout, champion
 from mlops_assets.lib.spec.use_case import UseCase

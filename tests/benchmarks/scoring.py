@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from mlops_assets.lib import bundle
+from mlops_assets.lib.bundles import bundle
 from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.training.onnx_model import convert
 from mlops_assets.lib.training.train import train
@@ -84,7 +84,7 @@ def by_scikit_learn(estimator: Any, features: Path, names: list[str]) -> tuple[f
 
 def by_platform(home: Path, digest: str, folder: str) -> tuple[int, float, float]:
     """Rows, seconds and peak memory in GiB; for a process of its own."""
-    from mlops_assets.lib.scoring import score
+    from mlops_assets.lib.bundles.scoring import score
     from mlops_assets.lib.storage.root import Storage
     from serving.bundle.loaded import Bundle
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlops_assets.lib.bundle import Parts
+from mlops_assets.lib.bundles.bundle import Parts
 from mlops_assets.lib.contract.contract import Column, Contract, Target
 from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.reading.table import read_table

@@ -3,7 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mlops_assets.lib import bundle, sandbox
+from mlops_assets.lib.bundles import bundle, sandbox
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.training.onnx_model import PARITY
 from serving.bundle.manifest import MANIFEST

@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mlops_assets.lib.bundles.reference import profile
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import file_digest
-from mlops_assets.lib.reference import profile
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training_set.assemble import INPUTS, ROWS, literal
 from serving.bundle.manifest import MANIFEST, BundleError, content_digest, verify

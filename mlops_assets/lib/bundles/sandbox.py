@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops_assets.lib.bundle import golden_rows
+from mlops_assets.lib.bundles.bundle import golden_rows
 from mlops_assets.lib.http import call
 from mlops_assets.lib.records import desired_state
 from mlops_assets.lib.storage.root import Storage

@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mlops_assets.lib import bundle
-from mlops_assets.lib.bundle import GOLDEN_ROWS
+from mlops_assets.lib.bundles import bundle
+from mlops_assets.lib.bundles.bundle import GOLDEN_ROWS
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.training_set.assemble import INPUTS, ROWS
 from serving.bundle.loaded import Bundle

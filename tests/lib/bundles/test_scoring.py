@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.lib.scoring import missing_columns, score
+from mlops_assets.lib.bundles.scoring import missing_columns, score
 from mlops_assets.lib.storage.root import Storage
 from serving.bundle.features import FeatureError
 from serving.bundle.loaded import Bundle
@@ -77,7 +77,7 @@ def test_the_scores_are_those_of_single_requests(
 WORK = """
 import sys
 from pathlib import Path
-from mlops_assets.lib.scoring import score
+from mlops_assets.lib.bundles.scoring import score
 from mlops_assets.lib.storage.root import Storage
 from serving.bundle.loaded import Bundle
 from tests.serving.bundles import USE_CASE

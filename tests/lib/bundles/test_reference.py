@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mlops_assets.lib.bundles.reference import QUANTILES, profile
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.reference import QUANTILES, profile
 from mlops_assets.lib.training_set.assemble import INPUTS
 from tests.lib.helpers import TINY_CONTRACT, Trained, column, contract
 
