@@ -13,7 +13,9 @@ from mlops_assets.authoring.columns import Look, bounds, look
 from mlops_assets.authoring.leaks import LEAK, SUSPICIOUS, auc_alone, is_enough
 from mlops_assets.authoring.names import in_words, to_name
 from mlops_assets.authoring.personal import personal
-from mlops_assets.lib.contract.contract import Column, Contract, Target, normalise_header
+from mlops_assets.lib.contract.column import Column, normalise_header
+from mlops_assets.lib.contract.contract import Contract
+from mlops_assets.lib.contract.target import Target
 from mlops_assets.lib.reading.table import MALFORMED, ROW, read_table
 from mlops_assets.lib.spec.training_plan import Algorithm
 

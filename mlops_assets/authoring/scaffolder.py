@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from mlops_assets.authoring.draft import Draft, Drafted
 from mlops_assets.authoring.files import texts, write
-from mlops_assets.lib.contract.contract import Column, Target
+from mlops_assets.lib.contract.column import Column
+from mlops_assets.lib.contract.target import Target
 from mlops_assets.lib.spec.specs import DEFS
 
 

@@ -13,7 +13,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mlops_assets.lib.bundles.bundle import Parts
-from mlops_assets.lib.contract.contract import Column, Contract, Target
+from mlops_assets.lib.contract.column import Column
+from mlops_assets.lib.contract.contract import Contract
+from mlops_assets.lib.contract.target import Target
 from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.reading.table import read_table
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training

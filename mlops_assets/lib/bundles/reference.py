@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.contract.contract import Column, Contract
+from mlops_assets.lib.contract.column import Column
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.training_set.assemble import literal
 
 if TYPE_CHECKING:

@@ -4,214 +4,19 @@ Validation, the tables that dbt reads, the request schema of the serving app and
 are all derived from it, so that they cannot disagree.
 """
 
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
+from mlops_assets.lib.contract.column import Column, ColumnName
+from mlops_assets.lib.contract.earlier import Earlier
+from mlops_assets.lib.contract.target import Target
 from mlops_assets.lib.digests import digest_of
+from mlops_assets.lib.spec.model import Model
 from serving.bundle.columns import Column as RequestColumn
 
-ColumnType = Literal["integer", "number", "category", "boolean", "text", "timestamp"]
-# Strict: YAML reads an unquoted yes or no as a boolean, which would become 1 or 0.
-Scalar = StrictInt | StrictFloat | StrictStr
-ClassValue = StrictInt | StrictStr
-Header = Annotated[str, StringConstraints(min_length=1)]
-ColumnName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 
-DUCKDB_TYPES: dict[str, str] = {
-    "integer": "BIGINT",
-    "number": "DOUBLE",
-    "boolean": "BOOLEAN",
-    "text": "VARCHAR",
-    "timestamp": "TIMESTAMP",
-}
-# Columns of the platform beside the contract's in the files of a bundle.
-RESERVED_NAMES = frozenset({"row_id", "expected_probability"})
-RESERVED_PREFIX = "feature__"
-
-
-class Column(BaseModel):
-    """One column of the raw data.
-
-    Attributes:
-        name: What the platform, the feature SQL and a request call it.
-        header: As in the header of the landed file, if that is not ``name``.
-        type: What a value is. A category of integers is kept as an integer code.
-        unit: Physical unit, for people.
-        minimum: Smallest allowed value, inclusive.
-        maximum: Largest allowed value, inclusive.
-        allowed: The allowed values; required for a category.
-        nullable: Whether a value may be absent.
-        missing_values: Values that stand for "not recorded"; they are read as absent.
-        pii: Personal data: ``drop`` never writes them anywhere, ``hash`` writes a keyed digest in
-            their place (a text). Neither is an input of the model.
-        example: A typical value, shown in the API documentation.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: ColumnName
-    header: Header | None = None
-    type: ColumnType
-    description: str = Field(min_length=1)
-    unit: str | None = None
-    minimum: FiniteFloat | None = None
-    maximum: FiniteFloat | None = None
-    allowed: list[StrictInt] | list[StrictStr] | None = None
-    nullable: bool = False
-    missing_values: list[Scalar] = Field(default_factory=list)
-    pii: Literal["drop", "hash"] | None = None
-    example: Scalar | StrictBool | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        name = self.name
-        _refuse_reserved(name)
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(f"column {name!r}: minimum {self.minimum} > maximum {self.maximum}")
-        if (self.type == "category") != bool(self.allowed):
-            raise ValueError(f"column {name!r}: a category, and only a category, lists 'allowed'")
-        if self.allowed is not None and len(set(self.allowed)) != len(self.allowed):
-            raise ValueError(f"column {name!r}: 'allowed' names a value twice")
-        if self.type not in ("integer", "number") and (
-            self.minimum is not None or self.maximum is not None
-        ):
-            raise ValueError(f"column {name!r}: only an integer or a number has a range")
-        if self.missing_values and not self.nullable:
-            raise ValueError(f"column {name!r}: 'missing_values' needs 'nullable: true'")
-        if self.pii and (self.type != "text" or self.missing_values):
-            raise ValueError(f"column {name!r}: personal data are a text, with no 'missing_values'")
-        try:
-            # What the serving app would refuse in a bundle is refused before anything is trained.
-            RequestColumn.model_validate(self.as_request())
-        except ValidationError as error:
-            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-        return self
-
-    def as_request(self) -> dict[str, Any]:
-        """The column as a request's schema has it."""
-        return self.model_dump(mode="json", exclude={"pii", "header"})
-
-    @property
-    def landed_name(self) -> str:
-        """The column's name in a landed file."""
-        return self.name if self.header is None else normalise_header(self.header)
-
-    @property
-    def duckdb_type(self) -> str:
-        """The DuckDB type that holds a value of this column."""
-        if self.type == "category":
-            assert self.allowed is not None
-            return "BIGINT" if all(isinstance(value, int) for value in self.allowed) else "VARCHAR"
-        return DUCKDB_TYPES[self.type]
-
-    def broken(self, value: object) -> str:
-        """Say in words why ``value`` breaks this column's contract."""
-        if value is None:
-            return f"{self.name}: a value is required"
-        if self.allowed is not None:
-            return f"{self.name}: {value} is not one of {', '.join(map(str, self.allowed))}"
-        bounds = f"{_plain(self.minimum)} to {_plain(self.maximum)}"
-        unit = f" {self.unit}" if self.unit else ""
-        return f"{self.name}: {value} is outside {bounds}{unit}"
-
-
-def _plain(bound: float | None) -> str:
-    if bound is None:
-        return "unbounded"
-    return str(int(bound)) if bound.is_integer() else str(bound)
-
-
-def _refuse_reserved(name: str) -> None:
-    if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIX):
-        raise ValueError(f"column {name!r}: this name is kept for the platform")
-
-
-class Target(BaseModel):
-    """What is predicted: a binary outcome.
-
-    Attributes:
-        column: The column that holds the outcome.
-        header: As in the header of the landed file, if that is not ``column``.
-        positive: The value that counts as the positive class.
-        negative: The value of the other class.
-        positive_label: The positive class in words.
-        negative_label: The negative class in words.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    column: ColumnName
-    header: Header | None = None
-    positive: ClassValue = 1
-    negative: ClassValue = 0
-    positive_label: str = "yes"
-    negative_label: str = "no"
-    description: str = ""
-
-    @model_validator(mode="after")
-    def _two_classes(self) -> Self:
-        _refuse_reserved(self.column)
-        if str(self.positive) == str(self.negative):
-            raise ValueError("target: 'positive' and 'negative' are the same value")
-        return self
-
-    def as_column(self) -> Column:
-        """The outcome as a column, so that it is validated as any other."""
-        values = [self.negative, self.positive]
-        codes = all(isinstance(value, int) for value in values)
-        return Column.model_validate(
-            {
-                "name": self.column,
-                "header": self.header,
-                "type": "category",
-                "allowed": values if codes else list(map(str, values)),
-                "description": self.description or "The outcome.",
-            }
-        )
-
-
-class Earlier(BaseModel):
-    """What happens to batches that landed under an earlier version of the contract.
-
-    Attributes:
-        batches: ``migrate``: their raw rows are validated by the present contract, once columns are
-            renamed and filled; ``refuse``: none of them is used any more.
-        renamed: The column by the header that it had in landed files.
-        defaults: The value of a column that earlier versions did not have.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    batches: Literal["migrate", "refuse"] = "migrate"
-    renamed: dict[str, ColumnName] = Field(default_factory=dict)
-    defaults: dict[ColumnName, Scalar | StrictBool | None] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.batches == "refuse" and (self.renamed or self.defaults):
-            raise ValueError("earlier: batches that are refused have nothing renamed or filled")
-        new = list(self.renamed.values())
-        twice = sorted({n for n in new if new.count(n) > 1} | (set(new) & self.defaults.keys()))
-        if twice:
-            raise ValueError(f"earlier: {', '.join(twice)}: renamed or filled twice")
-        return self
-
-
-class Contract(BaseModel):
+class Contract(Model):
     """The columns of a use case and its outcome, with a version.
 
     Attributes:
@@ -226,8 +31,6 @@ class Contract(BaseModel):
         duplicates: What happens to a row that repeats an earlier one of its batch in every column:
             ``quarantine`` keeps the first; ``keep`` keeps all.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = Field(ge=1)
     target: Target
@@ -333,8 +136,3 @@ class Contract(BaseModel):
             "use_case": use_case,
             "columns": [column.as_request() for column in self.inputs],
         }
-
-
-def normalise_header(name: str) -> str:
-    """A header cell as it is compared with the contract: trimmed, unquoted, without a BOM."""
-    return re.sub(r"\s+", " ", name.replace("\ufeff", "").strip().strip('"').strip())

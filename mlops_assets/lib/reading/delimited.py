@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from mlops_assets.lib.contract.contract import normalise_header
+from mlops_assets.lib.contract.column import normalise_header
 from mlops_assets.lib.personal_data.privacy import Privacy
 from mlops_assets.lib.reading.landed import SAMPLE_BYTES, Landed, UnreadableError
 from mlops_assets.lib.reading.raw_table import SPACES, RawWriter, RowBuffer, checked_header

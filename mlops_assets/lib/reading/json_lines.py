@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.lib.contract.contract import normalise_header
+from mlops_assets.lib.contract.column import normalise_header
 from mlops_assets.lib.personal_data.privacy import Privacy
 from mlops_assets.lib.reading.landed import Landed, UnreadableError
 from mlops_assets.lib.reading.raw_table import RawWriter, RowBuffer, checked_header

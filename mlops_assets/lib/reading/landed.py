@@ -15,7 +15,7 @@ from typing import IO, Annotated, Any, Literal
 
 from pydantic import Field
 
-from mlops_assets.lib.spec.training_plan import Model
+from mlops_assets.lib.spec.model import Model
 
 SAMPLE_BYTES = 65_536
 BLOCK_BYTES = 8 << 20

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.contract.contract import normalise_header
+from mlops_assets.lib.contract.column import normalise_header
 from mlops_assets.lib.personal_data.privacy import Privacy
 from mlops_assets.lib.reading.landed import UnreadableError
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from mlops_assets.lib.spec.training_plan import Model
+from mlops_assets.lib.spec.model import Model
 
 GIB = 1 << 30
 # What a query parameter that holds a secret is usually called.

@@ -6,18 +6,14 @@ parameter by parameter.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+
+from mlops_assets.lib.spec.model import Model
 
 BaseAlgorithm = Literal["logistic_regression", "random_forest", "gradient_boosting", "xgboost"]
 Algorithm = Literal[BaseAlgorithm, "stacked_ensemble"]
 STACK: Algorithm = "stacked_ensemble"
 Value = float | int | str | bool | None
-
-
-class Model(BaseModel):
-    """A part of the spec: unknown fields are mistakes, and nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FloatRange(Model):

@@ -12,7 +12,8 @@ from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.reading.landed import Reading
 from mlops_assets.lib.sources.spec import Source
-from mlops_assets.lib.spec.training_plan import Model, Training
+from mlops_assets.lib.spec.model import Model
+from mlops_assets.lib.spec.training_plan import Training
 
 # On average; a block without any is then rare (Poisson: 0.7 %), and is an error that says so.
 POSITIVES_OF_A_BLOCK = 5

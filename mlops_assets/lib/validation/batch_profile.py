@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mlops_assets.lib.bundles.reference import column_profile, is_number
-from mlops_assets.lib.contract.contract import Column, Contract
+from mlops_assets.lib.contract.column import Column
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.features.dbt_project import input_relation
 from mlops_assets.lib.validation.repeats import limit_memory
 

@@ -17,7 +17,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.contract.contract import Column, Contract
+from mlops_assets.lib.contract.column import Column
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.reading.table import MALFORMED, ROW
 from mlops_assets.lib.reading.table import REASONS as REASONS
 from mlops_assets.lib.validation.repeats import FIRST, repeats

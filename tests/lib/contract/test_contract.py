@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mlops_assets.lib.contract.contract import Column, Contract, Target, normalise_header
+from mlops_assets.lib.contract.column import Column, normalise_header
+from mlops_assets.lib.contract.contract import Contract
+from mlops_assets.lib.contract.target import Target
 from mlops_assets.lib.spec.use_case import UseCase
 from serving.bundle.contract import read_contract
 from tests.lib.helpers import column, contract

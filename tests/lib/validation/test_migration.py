@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from mlops_assets.lib.contract.contract import Contract, Target
+from mlops_assets.lib.contract.contract import Contract
+from mlops_assets.lib.contract.target import Target
 from mlops_assets.lib.validation.migration import migration
 from tests.lib.helpers import column
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib.contract.contract import Column, Contract, Target
+from mlops_assets.lib.contract.column import Column
+from mlops_assets.lib.contract.contract import Contract
+from mlops_assets.lib.contract.target import Target
 from mlops_assets.lib.reading.table import MALFORMED, ROW
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.validation import validate as validation
