@@ -14,8 +14,10 @@ from mlops_assets.lib.evaluation.contest import baseline
 from mlops_assets.lib.evaluation.report import score_table
 from mlops_assets.lib.evaluation.statistics import Interval, with_intervals
 from mlops_assets.lib.records import current
+from mlops_assets.lib.spec.gate import Decision
+from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
-from mlops_assets.lib.spec.use_case import Decision, Split, UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training.onnx_model import convert
 from mlops_assets.lib.training.train import Chosen, Trained, train

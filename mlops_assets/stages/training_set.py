@@ -13,7 +13,8 @@ from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.features.dbt_project import FeatureModel
 from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.records import current
-from mlops_assets.lib.spec.use_case import Split, UseCase
+from mlops_assets.lib.spec.split import Split
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training_set.assemble import (
     GROUP,

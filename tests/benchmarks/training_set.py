@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.spec.use_case import Split
+from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.training_set.assemble import Source, assemble, read_rows
 
 WIDTH = 25

@@ -18,8 +18,8 @@ from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.contract.target import Target
 from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.reading.table import read_table
+from mlops_assets.lib.spec.split import Split as Holdout
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
-from mlops_assets.lib.spec.use_case import Split as Holdout
 from mlops_assets.lib.training.folds import FREE, Ties
 from mlops_assets.lib.training.onnx_model import convert
 from mlops_assets.lib.training.train import Chosen, train

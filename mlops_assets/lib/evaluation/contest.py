@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.evaluation.statistics import CALIBRATION_BINS, Interval, with_intervals
-from mlops_assets.lib.spec.use_case import Decision, FloorMetric, Gate
+from mlops_assets.lib.spec.gate import Decision, FloorMetric, Gate
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,9 +6,11 @@ beside it, under its digest, which is in the version's lineage.
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
+from mlops_assets.lib.spec.gate import Decision
 from mlops_assets.lib.spec.model import Model
+from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.spec.training_plan import Candidate, Training
-from mlops_assets.lib.spec.use_case import Decision, Split, UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 
 

@@ -4,7 +4,7 @@ Thresholds, search spaces and limits live here and never in code. The Dagster co
 ``mlops_assets.use_case`` reads it; every stage takes it as its first argument.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -12,155 +12,16 @@ from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.reading.landed import Reading
 from mlops_assets.lib.sources.spec import Source
+from mlops_assets.lib.spec.gate import Decision, Gate
 from mlops_assets.lib.spec.model import Model
+from mlops_assets.lib.spec.quality import Quality
+from mlops_assets.lib.spec.retention import Retention
+from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.spec.training_plan import Training
 
 # On average; a block without any is then rare (Poisson: 0.7 %), and is an error that says so.
 POSITIVES_OF_A_BLOCK = 5
-Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-# The metrics that a floor can be set for: the higher, the better.
-FloorMetric = Literal[
-    "roc_auc", "pr_auc", "accuracy", "balanced_accuracy", "precision", "recall", "f1"
-]
-
-
-class Limit(Model):
-    """A share (0 to 1) above which a batch is warned about, and one above which it is refused."""
-
-    warn: Share
-    block: Share
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.warn > self.block:
-            raise ValueError(f"warn {self.warn} is above block {self.block}")
-        return self
-
-
-class Factor(Model):
-    """How many times more or fewer rows than usual are warned about, and refused."""
-
-    warn: Annotated[float, Field(gt=1)]
-    block: Annotated[float, Field(gt=1)]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.warn > self.block:
-            raise ValueError(f"warn {self.warn} is above block {self.block}")
-        return self
-
-
-class Quality(Model):
-    """The limits of a batch.
-
-    Attributes:
-        quarantined: Share of rows that break the contract.
-        duplicates: Share of rows that repeat an earlier row.
-        repeated_keys: Share of other rows that repeat the key of an earlier row.
-        unknown_categories: Share of rows with a value that is none of the allowed, in a column.
-        missing: Share of absent values in a column.
-        missing_by_column: The same for single columns, in place of ``missing``.
-        positive_rate: Smallest and largest share of the positive class.
-        row_count: Factor by which the rows may differ from the median of the earlier accepted
-            batches, once there are three.
-        freshness_days: How old the newest event time may be when a batch lands; None for any age.
-        score: Quality score (0 to 100) under which a batch is refused.
-    """
-
-    quarantined: Limit = Limit(warn=0.0, block=0.5)
-    duplicates: Limit = Limit(warn=0.0, block=0.5)
-    repeated_keys: Limit = Limit(warn=0.0, block=0.5)
-    unknown_categories: Limit = Limit(warn=0.0, block=0.5)
-    missing: Limit = Limit(warn=0.05, block=0.5)
-    missing_by_column: dict[str, Limit] = Field(default_factory=dict)
-    positive_rate: tuple[Share, Share] = (0.02, 0.98)
-    row_count: Factor = Factor(warn=4, block=20)
-    freshness_days: Annotated[float, Field(gt=0)] | None = None
-    score: Annotated[float, Field(ge=0, le=100)] = 50.0
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        low, high = self.positive_rate
-        if low > high:
-            raise ValueError(f"positive_rate: {low} is above {high}")
-        return self
-
-
-class Split(Model):
-    """How rows are held out; see ``docs/training.md``.
-
-    Attributes:
-        kind: ``hash``: the side follows from a hash, so that a row never changes side. ``time``:
-            the newest rows are the test side, so that rows move to the training side as newer ones
-            land; it needs the contract's ``event_time``.
-        test_fraction: Share of rows on the test side: expected with ``hash``; with ``time`` at
-            least, since rows of one moment stay together.
-        salt: Changing it draws a new split, and is a decision to be written down.
-        by: Columns whose values decide the side by their hash. Without it the contract's
-            ``entity`` does, else its ``key``, else all inputs.
-        entity: With ``time``: ``separate`` leaves rows out of training whose entity is on the test
-            side, too; ``shared`` keeps these earlier rows, as fits where the same entities are
-            scored again and again.
-        gap_days: With ``time``: rows of this many days before the test side are left out, since
-            their outcome was not known yet when its first row was.
-        equal_inputs: Largest share of test rows whose inputs a training row has, too. Only for
-            sides that do not follow from the inputs: otherwise there is none.
-    """
-
-    kind: Literal["hash", "time"] = "hash"
-    test_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
-    salt: str = "1"
-    by: list[str] = Field(default_factory=list)
-    entity: Literal["separate", "shared"] = "separate"
-    gap_days: Annotated[float, Field(ge=0, le=3660)] = 0.0
-    equal_inputs: Share = 0.05
-
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> Self:
-        if self.kind == "time" and self.by:
-            raise ValueError("by: a split by time is made by the contract's event_time alone")
-        if self.kind == "hash":
-            for field in ("entity", "gap_days"):
-                if field in self.model_fields_set and getattr(self, field) not in ("separate", 0):
-                    raise ValueError(f"{field}: only a split of kind 'time' has it")
-        return self
-
-
-class Decision(Model):
-    """What errors cost. They set the threshold: c_fp / (c_fp + c_fn) for calibrated scores."""
-
-    cost_false_positive: Annotated[float, Field(gt=0)] = 1.0
-    cost_false_negative: Annotated[float, Field(gt=0)] = 1.0
-
-    @property
-    def threshold(self) -> float:
-        """The threshold of least expected cost.
-
-        Elkan, "The foundations of cost-sensitive learning", 2001.
-        """
-        return self.cost_false_positive / (self.cost_false_positive + self.cost_false_negative)
-
-
-class Gate(Model):
-    """What a version must reach before it may serve.
-
-    Attributes:
-        floors: The least value of a metric, held against the out-of-fold score and, less the noise
-            of a small test side, against the upper end of the test interval.
-        calibration_error: Largest expected calibration error, out of fold.
-        slices: Columns of the contract by whose values the model is looked at.
-        slice_gap: How far a slice's ROC AUC interval may lie below the overall score.
-        slice_minimum_rows: Smaller slices are shown and not judged.
-        latency_budget_seconds: Largest median time of one answer in the sandbox.
-    """
-
-    floors: dict[FloorMetric, Share] = Field(default={"roc_auc": 0.7})
-    calibration_error: Share = 0.1
-    slices: list[str] = Field(default_factory=list)
-    slice_gap: Share = 0.1
-    slice_minimum_rows: Annotated[int, Field(ge=10)] = 40
-    latency_budget_seconds: Annotated[float, Field(gt=0)] = 0.2
 
 
 class Rollout(Model):
@@ -168,47 +29,6 @@ class Rollout(Model):
 
     timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
     attempts: Annotated[int, Field(ge=1, le=20)] = 3
-
-
-# Folders of the storage whose objects can be made again from what they are made of.
-Store = Literal[
-    "raw",
-    "validated",
-    "quarantine",
-    "features",
-    "training_sets",
-    "candidates",
-    "evaluations",
-    "recipes",
-    "bundles",
-    "predictions",
-]
-Days = Annotated[float, Field(ge=0)]
-
-
-class Retention(Model):
-    """What ``mlops prune`` keeps. What serves, waits or can be rolled back to is always kept.
-
-    Attributes:
-        champions: Promoted versions that stay ready for a rollback, newest first.
-        days: How long everything else is kept: rejected versions, runs of Dagster and MLflow.
-        runs: The same for runs alone.
-        landed: How long a landed file stays once its batch was ingested, whose raw rows stay.
-            Without it for ever.
-        stores: How long an object stays after it was made, by the folder that it lies in, though
-            nothing needs it any more; without it no day.
-    """
-
-    champions: Annotated[int, Field(ge=1)] = 5
-    days: Days = 30.0
-    runs: Days | None = None
-    landed: Days | None = None
-    stores: dict[Store, Days] = Field(default_factory=dict)
-
-    @property
-    def days_of_runs(self) -> float:
-        """How long runs of Dagster and MLflow are kept."""
-        return self.days if self.runs is None else self.runs
 
 
 class UseCase(BaseModel):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.spec.use_case import Split
+from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.training.folds import DAY, Ties
 
 if TYPE_CHECKING:

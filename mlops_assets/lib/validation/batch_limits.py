@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from statistics import median
 
-from mlops_assets.lib.spec.use_case import Limit, UseCase
+from mlops_assets.lib.spec.quality import Limit
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.validation.validate import Validation
 
 # Fewer earlier batches say nothing about what is usual.

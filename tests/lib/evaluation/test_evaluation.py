@@ -17,7 +17,7 @@ from mlops_assets.lib.evaluation.contest import (
     winner,
 )
 from mlops_assets.lib.evaluation.statistics import Interval, with_intervals
-from mlops_assets.lib.spec.use_case import Decision, Gate
+from mlops_assets.lib.spec.gate import Decision, Gate
 
 
 def scores(roc_auc: float, log_loss: float = 0.5) -> dict[str, float]:

@@ -5,8 +5,10 @@ import pytest
 from pydantic import ValidationError
 
 from mlops_assets.lib.evaluation.statistics import metrics
+from mlops_assets.lib.spec.gate import Decision, FloorMetric
+from mlops_assets.lib.spec.quality import Limit, Quality
 from mlops_assets.lib.spec.specs import UnknownUseCaseError, load_spec, load_specs
-from mlops_assets.lib.spec.use_case import Decision, FloorMetric, Limit, Quality, UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 
 
 def changed(attributes: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

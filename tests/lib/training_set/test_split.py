@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.spec.use_case import Split
+from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.training_set.assemble import (
     GROUP,
     INPUTS,

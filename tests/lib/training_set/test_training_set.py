@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.spec.use_case import Split
+from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.training_set.assemble import INPUTS, KEYS, ROWS, Source, Summary, assemble
 from tests.lib.helpers import column, contract
 
