@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlops_assets import home
+from mlops_assets.lib.parquet import literal
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.lib.training_set.assemble import ROWS, literal
+from mlops_assets.lib.training_set.files import ROWS
 from mlops_assets.operations.versions import numbers
 
 Kind = Literal["batch", "training set", "bundle"]

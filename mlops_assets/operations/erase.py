@@ -19,6 +19,7 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.lib.digests import file_digest, short
+from mlops_assets.lib.parquet import literal
 from mlops_assets.lib.personal_data import erasure
 from mlops_assets.lib.personal_data.erasure import Erased
 from mlops_assets.lib.personal_data.privacy import Privacy
@@ -27,7 +28,7 @@ from mlops_assets.lib.records.batches import Batches, Receipt
 from mlops_assets.lib.records.ledger import Ledger, champion, last_decision
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.lib.training_set.assemble import ROWS, literal
+from mlops_assets.lib.training_set.files import ROWS
 from mlops_assets.operations.prune import BusyError, is_of
 from mlops_assets.operations.versions import numbers
 

@@ -18,7 +18,7 @@ from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training.onnx_model import predict
-from mlops_assets.lib.training_set.assemble import ROWS, Source
+from mlops_assets.lib.training_set.files import ROWS, Source
 from serving.bundle.manifest import verify
 
 

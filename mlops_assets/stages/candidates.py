@@ -21,7 +21,8 @@ from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training.onnx_model import convert
 from mlops_assets.lib.training.train import Chosen, Trained, train
-from mlops_assets.lib.training_set.assemble import ROWS, read_rows
+from mlops_assets.lib.training_set.files import ROWS
+from mlops_assets.lib.training_set.rows import read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common

@@ -27,7 +27,8 @@ from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training.onnx_model import predictor
-from mlops_assets.lib.training_set.assemble import INPUTS, read_rows
+from mlops_assets.lib.training_set.files import INPUTS
+from mlops_assets.lib.training_set.rows import read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import candidates, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common

@@ -13,7 +13,7 @@ from mlops_assets.lib.evaluation.model_card import card
 from mlops_assets.lib.records import current, recipe
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.training.onnx_model import PARITY, predict
-from mlops_assets.lib.training_set.assemble import ROWS
+from mlops_assets.lib.training_set.files import ROWS
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import candidates, evaluation, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common

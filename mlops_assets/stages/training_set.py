@@ -16,16 +16,9 @@ from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.lib.training_set.assemble import (
-    GROUP,
-    INPUTS,
-    ROWS,
-    TIME,
-    Source,
-    Summary,
-    assemble,
-    unit,
-)
+from mlops_assets.lib.training_set.assemble import Summary, assemble
+from mlops_assets.lib.training_set.files import GROUP, INPUTS, ROWS, TIME, Source
+from mlops_assets.lib.training_set.sides import unit
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import features, validated
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common

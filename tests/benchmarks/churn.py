@@ -24,7 +24,8 @@ from mlops_assets.lib.synthetic.churn import blocks
 from mlops_assets.lib.synthetic.reachable import best_auc
 from mlops_assets.lib.training.onnx_model import convert, predict
 from mlops_assets.lib.training.train import Chosen, train
-from mlops_assets.lib.training_set.assemble import ROWS, Source, Summary, assemble
+from mlops_assets.lib.training_set.assemble import Summary, assemble
+from mlops_assets.lib.training_set.files import ROWS, Source
 from tests.lib.helpers import validated
 
 OPTIONS = ChurnOptions(rows=10_000, seed=1)

@@ -26,7 +26,8 @@ from mlops_assets.lib.bundles import bundle
 from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.training.onnx_model import convert
 from mlops_assets.lib.training.train import train
-from mlops_assets.lib.training_set.assemble import ROWS, Source, assemble
+from mlops_assets.lib.training_set.assemble import assemble
+from mlops_assets.lib.training_set.files import ROWS, Source
 from tests.platform import DATA, HEART, Platform, platform
 
 COUNT = 10_000_000

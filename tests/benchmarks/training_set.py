@@ -19,7 +19,9 @@ import duckdb
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.spec.split import Split
-from mlops_assets.lib.training_set.assemble import Source, assemble, read_rows
+from mlops_assets.lib.training_set.assemble import assemble
+from mlops_assets.lib.training_set.files import Source
+from mlops_assets.lib.training_set.rows import read_rows
 
 WIDTH = 25
 NAMES = [f"x{number}" for number in range(WIDTH)]

@@ -24,7 +24,8 @@ from mlops_assets.lib.training.folds import FREE, Ties
 from mlops_assets.lib.training.onnx_model import convert
 from mlops_assets.lib.training.train import Chosen, train
 from mlops_assets.lib.training.train import Trained as Model
-from mlops_assets.lib.training_set.assemble import ROWS, Source, assemble
+from mlops_assets.lib.training_set.assemble import assemble
+from mlops_assets.lib.training_set.files import ROWS, Source
 from mlops_assets.lib.validation.validate import REASONS, Validation, validate
 
 # Few folds and trials: what is tested is the way, not the model.

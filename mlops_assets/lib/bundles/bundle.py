@@ -17,8 +17,9 @@ from typing import Any
 from mlops_assets.lib.bundles.reference import profile
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import file_digest
+from mlops_assets.lib.parquet import literal
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.lib.training_set.assemble import INPUTS, ROWS, literal
+from mlops_assets.lib.training_set.files import INPUTS, ROWS
 from serving.bundle.manifest import MANIFEST, BundleError, content_digest, verify
 
 GOLDEN_ROWS = 64

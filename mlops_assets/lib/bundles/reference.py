@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract.column import Column
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.training_set.assemble import literal
+from mlops_assets.lib.parquet import literal
 
 if TYPE_CHECKING:
     import duckdb

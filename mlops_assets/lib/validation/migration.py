@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlops_assets.lib.contract.contract import Contract
+from mlops_assets.lib.parquet import literal
 from mlops_assets.lib.records.batches import Batches
-from mlops_assets.lib.training_set.assemble import literal
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from mlops_assets.lib.bundles import bundle
 from mlops_assets.lib.bundles.bundle import GOLDEN_ROWS
 from mlops_assets.lib.digests import file_digest
-from mlops_assets.lib.training_set.assemble import INPUTS, ROWS
+from mlops_assets.lib.training_set.files import INPUTS, ROWS
 from serving.bundle.loaded import Bundle
 from serving.bundle.manifest import BUNDLE_FILES, MANIFEST, BundleError, verify
 from tests.lib.helpers import TINY, TINY_CONTRACT, Trained

@@ -6,7 +6,7 @@ import pytest
 
 from mlops_assets.lib.bundles.reference import QUANTILES, profile
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.training_set.assemble import INPUTS
+from mlops_assets.lib.training_set.files import INPUTS
 from tests.lib.helpers import TINY_CONTRACT, Trained, column, contract
 
 

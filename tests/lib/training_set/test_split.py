@@ -12,16 +12,9 @@ from hypothesis import strategies as st
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.spec.split import Split
-from mlops_assets.lib.training_set.assemble import (
-    GROUP,
-    INPUTS,
-    ROWS,
-    TIME,
-    Source,
-    Summary,
-    assemble,
-    read_rows,
-)
+from mlops_assets.lib.training_set.assemble import Summary, assemble
+from mlops_assets.lib.training_set.files import GROUP, INPUTS, ROWS, TIME, Source
+from mlops_assets.lib.training_set.rows import read_rows
 from tests.lib.helpers import column, contract
 
 START = datetime(2025, 1, 1)

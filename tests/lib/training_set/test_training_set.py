@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.spec.split import Split
-from mlops_assets.lib.training_set.assemble import INPUTS, KEYS, ROWS, Source, Summary, assemble
+from mlops_assets.lib.training_set.assemble import Summary, assemble
+from mlops_assets.lib.training_set.files import INPUTS, KEYS, ROWS, Source
 from tests.lib.helpers import column, contract
 
 AGREED = contract(column("a", nullable=True), column("b", "integer"))
