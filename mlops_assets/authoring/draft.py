@@ -16,7 +16,8 @@ from mlops_assets.authoring.personal import personal
 from mlops_assets.lib.contract.column import Column, normalise_header
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.contract.target import Target
-from mlops_assets.lib.reading.table import MALFORMED, ROW, read_table
+from mlops_assets.lib.reading.raw_table import MALFORMED, ROW
+from mlops_assets.lib.reading.table import read_table
 from mlops_assets.lib.spec.training_plan import Algorithm
 
 if TYPE_CHECKING:

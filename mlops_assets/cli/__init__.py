@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mlops_assets.cli import authoring, data, models, platform, synthetic
 from mlops_assets.lib.features.dbt_project import FeatureModelError
-from mlops_assets.lib.reading.table import UnreadableError
+from mlops_assets.lib.reading.landed import UnreadableError
 from mlops_assets.lib.records.ledger import LedgerError
 from mlops_assets.lib.spec.specs import UnknownUseCaseError
 from mlops_assets.lib.storage.root import ChangedError

@@ -23,7 +23,8 @@ from mlops_assets.lib.parquet import literal
 from mlops_assets.lib.personal_data import erasure
 from mlops_assets.lib.personal_data.erasure import Erased
 from mlops_assets.lib.personal_data.privacy import Privacy
-from mlops_assets.lib.reading.table import MALFORMED, ROW, restrict
+from mlops_assets.lib.reading.raw_table import MALFORMED, ROW
+from mlops_assets.lib.reading.table import restrict
 from mlops_assets.lib.records.batches import Batches, Receipt
 from mlops_assets.lib.records.ledger import Ledger, champion, last_decision
 from mlops_assets.lib.spec.use_case import UseCase

@@ -10,7 +10,8 @@ import dagster as dg
 from mlops_assets.lib.digests import file_digest, short
 from mlops_assets.lib.personal_data import erasure
 from mlops_assets.lib.personal_data.privacy import Privacy, privacy_digest
-from mlops_assets.lib.reading.table import UnreadableError, read_table, restrict
+from mlops_assets.lib.reading.landed import UnreadableError
+from mlops_assets.lib.reading.table import read_table, restrict
 from mlops_assets.lib.records.batches import Batches, Receipt
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.validation.migration import landed_under

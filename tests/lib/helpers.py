@@ -17,6 +17,7 @@ from mlops_assets.lib.contract.column import Column
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.contract.target import Target
 from mlops_assets.lib.features.feature_sql import portable
+from mlops_assets.lib.reading.raw_table import REASONS
 from mlops_assets.lib.reading.table import read_table
 from mlops_assets.lib.spec.split import Split as Holdout
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
@@ -26,7 +27,8 @@ from mlops_assets.lib.training.train import Chosen, train
 from mlops_assets.lib.training.train import Trained as Model
 from mlops_assets.lib.training_set.assemble import assemble
 from mlops_assets.lib.training_set.files import ROWS, Source
-from mlops_assets.lib.validation.validate import REASONS, Validation, validate
+from mlops_assets.lib.validation.result import Validation
+from mlops_assets.lib.validation.validate import validate
 
 # Few folds and trials: what is tested is the way, not the model.
 QUICK = Training.model_validate(

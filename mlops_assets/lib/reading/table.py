@@ -9,12 +9,9 @@ from pathlib import Path
 
 from mlops_assets.lib.personal_data.privacy import Privacy
 from mlops_assets.lib.reading import delimited, json_lines, parquet_text
+from mlops_assets.lib.reading.dialect import detect
 from mlops_assets.lib.reading.landed import Landed, Reading
-from mlops_assets.lib.reading.landed import UnreadableError as UnreadableError
-from mlops_assets.lib.reading.raw_table import MALFORMED as MALFORMED
-from mlops_assets.lib.reading.raw_table import REASONS as REASONS
-from mlops_assets.lib.reading.raw_table import ROW as ROW
-from mlops_assets.lib.reading.raw_table import RawWriter
+from mlops_assets.lib.reading.raw_table import MALFORMED, ROW, RawWriter
 
 EVERYTHING = Privacy()
 USUAL = Reading()
@@ -69,7 +66,7 @@ def read_table(
     landed = Landed(path, limits)
     encoding = delimiter = ""
     if landed.format == "csv":
-        dialect = delimited.detect(landed, privacy)
+        dialect = detect(landed, privacy)
         encoding, delimiter = dialect.encoding, dialect.delimiter
         with RawWriter(target, dialect.columns, privacy) as writer:
             delimited.read(landed, dialect, writer)

@@ -6,7 +6,7 @@ from statistics import median
 
 from mlops_assets.lib.spec.quality import Limit
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.validation.validate import Validation
+from mlops_assets.lib.validation.result import Validation
 
 # Fewer earlier batches say nothing about what is usual.
 EARLIER_BATCHES = 3

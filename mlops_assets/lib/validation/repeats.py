@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.features.dbt_project import input_relation
-from mlops_assets.lib.reading.table import ROW
+from mlops_assets.lib.reading.raw_table import ROW
 
 if TYPE_CHECKING:
     import duckdb

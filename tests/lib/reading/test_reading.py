@@ -7,14 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.lib.reading import delimited, landed
-from mlops_assets.lib.reading.table import (
-    MALFORMED,
-    REASONS,
-    ROW,
-    Table,
-    UnreadableError,
-    read_table,
-)
+from mlops_assets.lib.reading.landed import UnreadableError
+from mlops_assets.lib.reading.raw_table import MALFORMED, REASONS, ROW
+from mlops_assets.lib.reading.table import Table, read_table
 from tests.lib.helpers import as_csv
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01"
@@ -254,7 +249,7 @@ def test_both_ways_of_reading_write_the_same_bytes(
         patch.setattr(landed, "BLOCK_BYTES", block)
         for way in ("quick", "careful"):
             if way == "careful":
-                patch.setattr(delimited, "_plain", lambda *_: None)
+                patch.setattr(delimited, "plain_block", lambda *_: None)
             table = read_table(path, folder / f"{way}.parquet")
             found[way] = (table, (folder / f"{way}.parquet").read_bytes())
     assert found["quick"] == found["careful"]

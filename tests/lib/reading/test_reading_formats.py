@@ -15,15 +15,9 @@ import pytest
 from mlops_assets.lib.personal_data.privacy import Privacy
 from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE, pseudonym
 from mlops_assets.lib.reading import json_lines
-from mlops_assets.lib.reading.landed import Reading
-from mlops_assets.lib.reading.table import (
-    MALFORMED,
-    ROW,
-    Table,
-    UnreadableError,
-    read_table,
-    restrict,
-)
+from mlops_assets.lib.reading.landed import Reading, UnreadableError
+from mlops_assets.lib.reading.raw_table import MALFORMED, ROW
+from mlops_assets.lib.reading.table import Table, read_table, restrict
 from tests.lib.helpers import column, contract
 
 CSV = b"name,age\nAnna,63\nBert,64\nbroken\n"

@@ -8,7 +8,7 @@ import pytest
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.validation.batch_limits import judge
-from mlops_assets.lib.validation.validate import Validation
+from mlops_assets.lib.validation.result import Validation
 from tests.platform import HEART
 
 NO_GAPS = {column.name: 0.0 for column in load_spec(HEART).contract.every_column}

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from mlops_assets.lib.contract.column import Column
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.contract.target import Target
-from mlops_assets.lib.reading.table import MALFORMED, ROW
+from mlops_assets.lib.reading.raw_table import MALFORMED, REASONS, ROW
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.validation import validate as validation
-from mlops_assets.lib.validation.validate import ABSENT, REASONS, Validation, missing_columns
+from mlops_assets.lib.validation import validate
+from mlops_assets.lib.validation.result import Validation
+from mlops_assets.lib.validation.validate import missing_columns
+from mlops_assets.lib.validation.values import ABSENT
 from tests.lib.helpers import as_csv, column, contract, validated
 
 AGE = column("age", "integer", minimum=18, maximum=110, unit="years")
@@ -351,7 +353,7 @@ def test_heart_disease_rows_are_judged(heart: UseCase, tmp_path: Path) -> None:
 def test_rows_beyond_one_chunk_are_judged_as_one_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(validation, "CHUNK_ROWS", 1000)
+    monkeypatch.setattr(validate, "CHUNK_ROWS", 1000)
     rows = [f"{n},{n % 2}" for n in range(3000)]
     split = validated(
         contract(column("n", "integer")),
