@@ -142,7 +142,7 @@ def _withdraw(options: argparse.Namespace) -> int:
 def _erase(options: argparse.Namespace) -> int:
     from dagster import DagsterInstance
 
-    from mlops_assets.operations.erase import erase
+    from mlops_assets.operations.erase.command import erase
 
     spec, store = load_spec(options.use_case), Storage(home.storage_root())
     with ExitStack() as stack:

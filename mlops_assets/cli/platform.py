@@ -85,7 +85,7 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from mlops_assets.operations.doctor import as_text, examine
+    from mlops_assets.operations.doctor.examine import as_text, examine
 
     findings = examine()
     shown = [vars(finding) for finding in findings]

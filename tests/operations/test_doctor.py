@@ -18,7 +18,8 @@ from mlops_assets.home import write_dagster_home
 from mlops_assets.lib.bundles.sandbox import free_port
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.operations.doctor import Finding, as_text, examine
+from mlops_assets.operations.doctor.examine import as_text, examine
+from mlops_assets.operations.doctor.finding import Finding
 from tests.platform import HEART, Platform, environment
 
 MLOPS = Path(sys.executable).parent / "mlops"

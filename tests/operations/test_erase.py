@@ -19,7 +19,7 @@ from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic.churn import ChurnOptions
 from mlops_assets.lib.synthetic.writing import write
-from mlops_assets.operations.erase import NobodyError, erase
+from mlops_assets.operations.erase.command import NobodyError, erase
 from mlops_assets.operations.prune import BusyError
 from mlops_assets.operations.rebuild import RebuildError, rebuild
 from mlops_assets.resources import StorageRoot
