@@ -6,8 +6,9 @@ import re
 from dagster.components import Scaffolder, ScaffoldRequest
 from pydantic import BaseModel
 
-from mlops_assets.authoring.draft import Draft, Drafted
+from mlops_assets.authoring.draft import Draft
 from mlops_assets.authoring.files import texts, write
+from mlops_assets.authoring.sorting import Drafted
 from mlops_assets.lib.contract.column import Column
 from mlops_assets.lib.contract.target import Target
 from mlops_assets.lib.spec.specs import DEFS
