@@ -11,8 +11,8 @@ import dagster as dg
 
 from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.evaluation.contest import baseline
+from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
 from mlops_assets.lib.evaluation.report import score_table
-from mlops_assets.lib.evaluation.statistics import Interval, with_intervals
 from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.gate import Decision
 from mlops_assets.lib.spec.split import Split

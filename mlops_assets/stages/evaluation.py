@@ -22,7 +22,7 @@ from mlops_assets.lib.evaluation.contest import (
     slices,
     winner,
 )
-from mlops_assets.lib.evaluation.statistics import Interval, with_intervals
+from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
 from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage

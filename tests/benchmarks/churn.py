@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from mlops_assets.lib.evaluation.statistics import with_intervals
+from mlops_assets.lib.evaluation.intervals import with_intervals
 from mlops_assets.lib.features.dbt_project import PROJECT_DIR, input_relation, model_name
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm

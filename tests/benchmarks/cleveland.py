@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mlops_assets.lib.evaluation.statistics import with_intervals
+from mlops_assets.lib.evaluation.intervals import with_intervals
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm
 from mlops_assets.lib.training.onnx_model import convert, predict

@@ -70,7 +70,7 @@ def test_every_column_has_an_example_within_its_contract(spec: UseCase) -> None:
 def test_floors_and_slices_name_what_exists(spec: UseCase) -> None:
     import numpy as np
 
-    from mlops_assets.lib.evaluation.statistics import metrics
+    from mlops_assets.lib.evaluation.metrics import metrics
 
     known = metrics(np.array([0.0, 1.0]), np.array([0.2, 0.8]), 0.5, np.ones((1, 2)))
     assert set(spec.gate.floors) <= set(known)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.lib.evaluation.statistics import CALIBRATION_BINS, Interval, with_intervals
+from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
+from mlops_assets.lib.evaluation.metrics import CALIBRATION_BINS
 from mlops_assets.lib.spec.gate import Decision, FloorMetric, Gate
 
 if TYPE_CHECKING:

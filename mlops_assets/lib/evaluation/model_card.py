@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mlops_assets.lib.evaluation.statistics import Interval
+from mlops_assets.lib.evaluation.intervals import Interval
 from mlops_assets.lib.spec.use_case import UseCase
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.evaluation.contest import CostCurve
-from mlops_assets.lib.evaluation.statistics import Interval
+from mlops_assets.lib.evaluation.intervals import Interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from mlops_assets.lib.evaluation import plots
 from mlops_assets.lib.evaluation.contest import Slice
-from mlops_assets.lib.evaluation.statistics import Interval
+from mlops_assets.lib.evaluation.intervals import Interval
 from mlops_assets.lib.spec.gate import Gate
 
 Scores = Mapping[str, Interval]

@@ -16,7 +16,7 @@ from mlops_assets.lib.evaluation.contest import (
     slices,
     winner,
 )
-from mlops_assets.lib.evaluation.statistics import Interval, with_intervals
+from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
 from mlops_assets.lib.spec.gate import Decision, Gate
 
 

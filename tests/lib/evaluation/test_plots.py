@@ -11,7 +11,7 @@ from PIL import Image
 
 from mlops_assets.lib.evaluation import plots
 from mlops_assets.lib.evaluation.contest import calibration_curve, confusion, cost_curve
-from mlops_assets.lib.evaluation.statistics import Interval, with_intervals
+from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
 from mlops_assets.lib.spec.gate import Decision
 
 Floats = NDArray[np.float64]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from mlops_assets.lib.evaluation.statistics import metrics
+from mlops_assets.lib.evaluation.metrics import metrics
 from mlops_assets.lib.spec.gate import Decision, FloorMetric
 from mlops_assets.lib.spec.quality import Limit, Quality
 from mlops_assets.lib.spec.specs import UnknownUseCaseError, load_spec, load_specs

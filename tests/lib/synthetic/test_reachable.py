@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib.evaluation.statistics import metrics
+from mlops_assets.lib.evaluation.metrics import metrics
 from mlops_assets.lib.synthetic.reachable import BestAuc, best_auc
 
 # Among them few values, so that many are equal.

@@ -9,7 +9,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
-from mlops_assets.lib.evaluation.statistics import with_intervals
+from mlops_assets.lib.evaluation.intervals import with_intervals
 from mlops_assets.lib.spec.training_plan import SEARCH, STACK, Algorithm, BaseAlgorithm, Training
 from mlops_assets.lib.training.folds import Ties, folds
 from mlops_assets.lib.training.onnx_model import convert, predict

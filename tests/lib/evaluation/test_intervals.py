@@ -3,13 +3,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from mlops_assets.lib.evaluation import statistics
-from mlops_assets.lib.evaluation.statistics import (
-    CALIBRATION_BINS,
-    Interval,
-    metrics,
-    with_intervals,
-)
+from mlops_assets.lib.evaluation import intervals
+from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
+from mlops_assets.lib.evaluation.metrics import CALIBRATION_BINS, metrics
 
 Floats = NDArray[np.float64]
 NAMES = [
@@ -153,7 +149,7 @@ def test_more_rows_make_narrower_intervals() -> None:
 def test_interval_of_accuracy_covers_the_truth(
     sensitivity: float, specificity: float, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    monkeypatch.setattr(intervals, "RESAMPLES", 300)
     truth = share * sensitivity + (1 - share) * specificity
     random = np.random.default_rng(11)
     covered = 0
@@ -170,7 +166,7 @@ def test_interval_of_the_calibration_error_reaches_the_truth(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The percentile interval covered the truth in 16 of 100 such samples: chance gaps add up twice.
-    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    monkeypatch.setattr(intervals, "RESAMPLES", 300)
     random = np.random.default_rng(12)
     x = random.beta(2, 2, 500_000)
     truth = metrics(np.clip(x + 0.05, 0, 1), x, 0.5, np.ones((1, len(x))))["calibration_error"][0]
@@ -200,7 +196,7 @@ def test_chunks_of_any_size_give_the_same_intervals(monkeypatch: pytest.MonkeyPa
     target, probability = sample(40, seed=8)
     whole = with_intervals(target, probability, 0.5, seed=8)
     for cells in (1, 40 * 7):
-        monkeypatch.setattr(statistics, "CHUNK_CELLS", cells)
+        monkeypatch.setattr(intervals, "CHUNK_CELLS", cells)
         found = with_intervals(target, probability, 0.5, seed=8)
         for name in NAMES:
             assert found[name].as_dict() == pytest.approx(whole[name].as_dict()), name
