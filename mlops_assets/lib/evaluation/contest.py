@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
-from mlops_assets.lib.evaluation.metrics import CALIBRATION_BINS
+from mlops_assets.lib.evaluation.metrics import CALIBRATION_BINS, bin_of
 from mlops_assets.lib.spec.gate import Decision, FloorMetric, Gate
 
 if TYPE_CHECKING:
@@ -96,9 +96,7 @@ def slices(
 
 def calibration_curve(target: Floats, probability: Floats) -> list[dict[str, float]]:
     """Mean score and observed share of positives in ten bins of equal width, without empty bins."""
-    import numpy as np
-
-    bins = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = bin_of(probability)
     return [
         {
             "rows": int((bins == b).sum()),

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 
 CALIBRATION_BINS = 10
+# Their membership in the bins takes 80 bytes a row.
+BLOCK_ROWS = 100_000
+
+
+def bin_of(probability: Floats) -> NDArray[np.int64]:
+    """Number of the bin of equal width that each score lies in."""
+    import numpy as np
+
+    return np.minimum((probability * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
 def metrics(
@@ -87,7 +96,11 @@ def _areas(probability: Floats, positive: Floats, negative: Floats) -> tuple[Flo
 def _calibration_error(probability: Floats, positive: Floats, weights: Floats) -> Floats:
     import numpy as np
 
-    bins = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    member = np.eye(CALIBRATION_BINS)[bins]
-    gaps = positive @ member - weights @ (member * probability[:, None])
+    bins = bin_of(probability)
+    gaps = np.zeros((len(weights), CALIBRATION_BINS))
+    for first in range(0, len(bins), BLOCK_ROWS):
+        block = slice(first, first + BLOCK_ROWS)
+        member = np.eye(CALIBRATION_BINS)[bins[block]]
+        gaps += positive[:, block] @ member
+        gaps -= weights[:, block] @ (member * probability[block, None])
     return np.asarray(np.abs(gaps).sum(axis=1))

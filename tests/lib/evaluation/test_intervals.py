@@ -179,6 +179,40 @@ def test_interval_of_the_calibration_error_reaches_the_truth(
     assert covered >= 80
 
 
+def by_group(target: Floats, probability: Floats, threshold: float = 0.5) -> dict[str, Interval]:
+    """The intervals as they are found for many rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intervals, "EXACT_ROWS", 0)
+        return with_intervals(target, probability, threshold, seed=3)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_groups_of_many_rows_give_the_intervals_of_the_rows(ties: bool) -> None:
+    target, probability = sample(4000, seed=6, ties=ties)
+    exact, found = (
+        with_intervals(target, probability, 0.4, seed=3),
+        by_group(target, probability, 0.4),
+    )
+    for name in NAMES:
+        assert found[name].value == exact[name].value
+        # The ends of two runs with another seed lie some 0.03 widths apart.
+        close = 0.12 * (exact[name].high - exact[name].low)
+        assert found[name].low == pytest.approx(exact[name].low, abs=close), name
+        assert found[name].high == pytest.approx(exact[name].high, abs=close), name
+
+
+def test_groups_keep_scores_that_tell_all_or_nothing() -> None:
+    target = np.repeat([0.0, 1.0], 1500)
+    perfect = by_group(target, np.linspace(0, 1, 3000))
+    for name in ("roc_auc", "pr_auc", "accuracy", "precision", "recall", "f1"):
+        assert perfect[name].value == perfect[name].high == 1, name
+        assert perfect[name].low > 0.99, name
+    # A mean of many 0.3 may be less than 0.3 by rounding.
+    alike = by_group(target, np.full(3000, 0.3), 0.3)
+    assert alike["recall"] == Interval(1, 1, 1)
+    assert alike["roc_auc"] == Interval(0.5, 0.5, 0.5)
+
+
 @pytest.mark.parametrize("target", [[0.0, 0.0], [1.0, 1.0, 1.0], []])
 def test_one_class_has_no_metrics(target: list[float]) -> None:
     values = np.array(target)
