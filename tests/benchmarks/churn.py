@@ -22,7 +22,7 @@ from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.synthetic import ChurnOptions, write
 from mlops_assets.lib.synthetic.churn import blocks
 from mlops_assets.lib.synthetic.reachable import best_auc
-from mlops_assets.lib.training.onnx_model import convert, predict
+from mlops_assets.lib.training.onnx_model import convert, predictor
 from mlops_assets.lib.training.train import Chosen, train
 from mlops_assets.lib.training_set.assemble import Summary, assemble
 from mlops_assets.lib.training_set.files import ROWS, Source
@@ -88,7 +88,7 @@ def main() -> None:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         if algorithm != STACK:
             chosen[algorithm] = trained.chosen
-        scores = predict(convert(trained.estimator, table.shape[1]), table)
+        scores = predictor(convert(trained.estimator, table.shape[1]))(table)
         gap = np.abs(scores - trained.estimator.predict_proba(table)[:, 1]).max()
         fold = with_intervals(
             target[seen], trained.out_of_fold, spec.decision.threshold, seed=plan.seed

@@ -121,8 +121,3 @@ def predictor(model: Path | bytes) -> Callable[[Features], Floats]:
         return np.asarray(both[:, 1], dtype=np.float64)
 
     return probabilities
-
-
-def predict(model: Path | bytes, features: Features) -> Floats:
-    """Probability of the positive class by an ONNX model; see ``predictor``."""
-    return predictor(model)(features)

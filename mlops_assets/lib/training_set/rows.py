@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,15 +62,36 @@ def read_rows(folder: Path, features: list[str], split: Split) -> Rows:
 
     table = np.empty((len(test), len(features)), dtype=np.float32)
     first = 0
-    for chunk in file.iter_batches(READ_ROWS, columns=features):
-        rows = place[first : first + chunk.num_rows]
-        for column, name in enumerate(features):
-            values = chunk[name].cast(pa.float32(), safe=False)
-            table[rows, column] = values.to_numpy(zero_copy_only=False)
-        first += chunk.num_rows
+    for values in feature_slices(folder, features):
+        table[place[first : first + len(values)]] = values
+        first += len(values)
     target = np.empty(len(test))
     target[place] = narrow["target"].to_numpy()
     group = narrow[GROUP].to_numpy()[~test] if GROUP in found else None
     moments = narrow[TIME].cast(pa.timestamp("us")).cast(pa.int64()) if TIME in found else None
     time = None if moments is None else moments.to_numpy()[~test]
     return Rows(table, target, train, place, Ties(group, time, round(split.gap_days * DAY)))
+
+
+def feature_slices(folder: Path, features: list[str]) -> Iterator[NDArray[np.float32]]:
+    """The features of a training set as models take them, some rows at a time.
+
+    Args:
+        folder: Of the training set.
+        features: Names, in the order of the model's input.
+
+    Yields:
+        float32, shape ``[at most READ_ROWS, f]``, NaN for a missing value; rows as the file has
+        them.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(folder / ROWS) as file:
+        for chunk in file.iter_batches(READ_ROWS, columns=features):
+            values = np.empty((chunk.num_rows, len(features)), dtype=np.float32)
+            for column, name in enumerate(features):
+                of_column = chunk[name].cast(pa.float32(), safe=False)
+                values[:, column] = of_column.to_numpy(zero_copy_only=False)
+            yield values

@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from mlops_assets.lib.spec.training_plan import SEARCH, Algorithm, BaseAlgorithm
-from mlops_assets.lib.training.onnx_model import OPSET, PARITY, convert, predict, predictor
+from mlops_assets.lib.training.onnx_model import OPSET, PARITY, convert, predictor
 from mlops_assets.lib.training.train import Trained, train
 from tests.lib.helpers import EVERY, QUICK, signal, train_every
 
@@ -32,14 +32,14 @@ def test_onnx_answers_as_scikit_learn_does(
     for rows in (features, wide, wide[:1], nothing):
         expected = estimator.predict_proba(rows)[:, 1]
         for model in (converted, tmp_path / "model.onnx"):
-            found = predict(model, rows)
+            found = predictor(model)(rows)
             assert (found.dtype, found.shape) == (np.dtype(np.float64), (len(rows),))
             assert np.abs(found - expected).max() <= PARITY
-    assert np.ptp(predict(converted, wide)) > 0.1
+    assert np.ptp(predictor(converted)(wide)) > 0.1
     # A row alone is answered as in a batch.
-    alone = np.concatenate([predict(converted, row[None, :]) for row in wide[:20]])
-    np.testing.assert_allclose(alone, predict(converted, wide)[:20], rtol=0, atol=PARITY / 10)
-    assert predict(converted, wide[:0]).shape == (0,)
+    alone = np.concatenate([predictor(converted)(row[None, :]) for row in wide[:20]])
+    np.testing.assert_allclose(alone, predictor(converted)(wide)[:20], rtol=0, atol=PARITY / 10)
+    assert predictor(converted)(wide[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("algorithm", get_args(BaseAlgorithm))
@@ -66,7 +66,7 @@ def test_onnx_tells_neighbouring_float32_values_apart(algorithm: Algorithm, base
     estimator = train(algorithm, features, target, EVERY).estimator
     expected = estimator.predict_proba(features)[:, 1]
     assert np.ptp(expected) > 0.1
-    assert np.abs(predict(convert(estimator, 4), features) - expected).max() <= PARITY
+    assert np.abs(predictor(convert(estimator, 4))(features) - expected).max() <= PARITY
 
 
 @pytest.mark.parametrize("algorithm", list(SEARCH))
@@ -86,7 +86,7 @@ def test_predictor_answers_again_and_again(every: dict[Algorithm, Trained]) -> N
     model(features[:3])
     np.testing.assert_array_equal(model(features), first)
     np.testing.assert_array_equal(model(features.astype(np.float64)), first)
-    np.testing.assert_array_equal(predict(converted, features), first)
+    np.testing.assert_array_equal(predictor(converted)(features), first)
 
 
 @pytest.mark.parametrize("algorithm", list(SEARCH))
@@ -107,5 +107,5 @@ def test_model_of_one_feature_is_converted() -> None:
     features, target = signal(120)
     trained = train("logistic_regression", features[:, :1], target, QUICK)
     expected = trained.estimator.predict_proba(features[:, :1])[:, 1]
-    found = predict(convert(trained.estimator, 1), features[:, :1])
+    found = predictor(convert(trained.estimator, 1))(features[:, :1])
     assert np.abs(found - expected).max() <= PARITY

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from mlops_assets.lib.evaluation.intervals import with_intervals
 from mlops_assets.lib.spec.training_plan import SEARCH, STACK, Algorithm, BaseAlgorithm, Training
 from mlops_assets.lib.training.folds import Ties, folds
-from mlops_assets.lib.training.onnx_model import convert, predict
+from mlops_assets.lib.training.onnx_model import convert, predictor
 from mlops_assets.lib.training.train import Chosen, Trained, train
 from tests.lib.helpers import EVERY, signal, train_every
 
@@ -300,7 +300,7 @@ def test_model_that_was_fitted_in_time_converts_and_is_made_of_all_rows(
     trained = train(algorithm, features, target, plan, members, ties)
     probability = trained.estimator.predict_proba(features)[:, 1]
     np.testing.assert_allclose(
-        predict(convert(trained.estimator, 4), features), probability, atol=1e-5
+        predictor(convert(trained.estimator, 4))(features), probability, atol=1e-5
     )
     # The oldest rows are part of the final fit, whatever calibrates it.
     changed = target.copy()
