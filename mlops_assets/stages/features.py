@@ -67,10 +67,7 @@ def build(
         context: dg.AssetExecutionContext, storage: StorageRoot, dbt: DbtCliResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         store, known, key = storage.open(), storage.batches(spec.name), context.partition_key
-        rows = known.pointer(key, validated.STAGE)
-        if rows is None or rows["file"] is None:
-            raise dg.Failure(f"batch {key} has no valid rows: materialise {spec.name}/validated")
-        valid = store.verified(rows["file"], rows["digest"])
+        rows, valid = validated.valid_rows(spec, known, key)
         source = input_digest(model, rows["digest"])
         file = f"{spec.name}/features/{key}-{short(source)}.parquet"
         with tempfile.TemporaryDirectory() as scratch:

@@ -52,10 +52,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
                 f"{spec.name} has no champion to score with: a version must be approved and "
                 f"rolled out first (materialise {spec.name}/rollout)"
             )
-        rows = known.pointer(key, validated.STAGE)
-        if rows is None or rows["file"] is None:
-            raise dg.Failure(f"batch {key} has no valid rows: materialise {spec.name}/validated")
-        valid = store.verified(rows["file"], rows["digest"])
+        rows, valid = validated.valid_rows(spec, known, key)
         bundle = Bundle.load(store.local(crowned["path"]), crowned["bundle"], spec.name)
         if missing := missing_columns(bundle, valid):
             raise dg.Failure(

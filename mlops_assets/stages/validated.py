@@ -5,6 +5,8 @@ Both are made at once, so that a batch that is refused shows its quarantine, too
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -66,6 +68,18 @@ def checks(spec: UseCase) -> Checks:
             Check("warnings", "Nothing is above a limit that warns.", gate=False),
         ),
     )
+
+
+def valid_rows(spec: UseCase, batches: Batches, key: str) -> tuple[dict[str, Any], Path]:
+    """The pointer to the valid rows of a batch, and the file, whose digest is checked.
+
+    Raises:
+        dagster.Failure: If there are none.
+    """
+    rows = batches.pointer(key, STAGE)
+    if rows is None or rows["file"] is None:
+        raise dg.Failure(f"batch {key} has no valid rows: materialise {spec.name}/{STAGE}")
+    return rows, batches.storage.verified(rows["file"], rows["digest"])
 
 
 def _checks_of_identifiers(spec: UseCase) -> Iterator[Check]:

@@ -85,16 +85,25 @@ class Column(Model):
             raise ValueError(f"column {name!r}: 'missing_values' needs 'nullable: true'")
         if self.pii and (self.type != "text" or self.missing_values):
             raise ValueError(f"column {name!r}: personal data are a text, with no 'missing_values'")
-        try:
-            # What the serving app would refuse in a bundle is refused before anything is trained.
-            RequestColumn.model_validate(self.as_request())
-        except ValidationError as error:
-            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        if said := self.refused_by_serving():
+            raise ValueError(said)
         return self
 
     def as_request(self) -> dict[str, Any]:
         """The column as a request's schema has it."""
         return self.model_dump(mode="json", exclude={"pii", "header"})
+
+    def refused_by_serving(self, **changes: Any) -> str | None:
+        """Why the serving app would refuse the column in a bundle: asked before any training.
+
+        Args:
+            changes: Fields that are looked at in place of the column's own.
+        """
+        try:
+            RequestColumn.model_validate({**self.as_request(), **changes})
+        except ValidationError as error:
+            return error.errors()[0]["msg"].removeprefix("Value error, ")
+        return None
 
     @property
     def landed_name(self) -> str:

@@ -6,14 +6,13 @@ are all derived from it, so that they cannot disagree.
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from mlops_assets.lib.contract.column import Column, ColumnName
 from mlops_assets.lib.contract.earlier import Earlier
 from mlops_assets.lib.contract.target import Target
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.spec.model import Model
-from serving.bundle.columns import Column as RequestColumn
 
 
 class Contract(Model):
@@ -87,11 +86,8 @@ class Contract(Model):
                 )
             if value is None and not column.nullable:
                 raise ValueError(f"earlier.defaults: column {name!r} is not nullable")
-            try:
-                RequestColumn.model_validate({**column.as_request(), "example": value})
-            except ValidationError as error:
-                said = error.errors()[0]["msg"].removeprefix("Value error, ")
-                raise ValueError(f"earlier.defaults: {said}") from None
+            if said := column.refused_by_serving(example=value):
+                raise ValueError(f"earlier.defaults: {said}")
         return self
 
     @property
