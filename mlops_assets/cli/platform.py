@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from mlops_assets import home
+from mlops_assets import home, instance
 from mlops_assets.cli.commands import Commands
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.specs import load_documents, load_spec, load_specs
@@ -100,7 +100,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _dev(_: argparse.Namespace) -> int:
-    folder = home.write_dagster_home()
+    folder = instance.prepare()
     os.chdir(home.PROJECT)
     os.environ["DAGSTER_HOME"] = str(folder)
     dagster = str(Path(sys.executable).parent / "dagster")
@@ -128,6 +128,8 @@ def _clean(_: argparse.Namespace) -> int:
         print(f"stopped {stopped} processes that a demo had left behind")
     if folder.is_dir():
         ours = {"storage", "dagster", "mlflow", "cache", "dagster.yaml", ".demo.lock", LOGS}
+        ours |= {instance.LOCK, instance.PARTIAL}
+        ours |= {path.name for path in folder.glob(f"{instance.HALF_MADE}*")}
         ours |= {"logs", ".logs_queue", "history", "schedules", ".telemetry"}  # of Dagster
         others = sorted({entry.name for entry in folder.iterdir()} - ours)
         if others:

@@ -5,7 +5,7 @@ import socket
 import sys
 from pathlib import Path
 
-from mlops_assets import home
+from mlops_assets import home, instance
 from mlops_assets.demo.processes import Servers
 
 
@@ -37,7 +37,7 @@ def _environment() -> dict[str, str]:
     return clean | {
         "MLOPS_HOME": str(home.home()),
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DAGSTER_HOME": str(home.write_dagster_home()),
+        "DAGSTER_HOME": str(instance.prepare()),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
 

@@ -121,6 +121,11 @@ def test_somebody_leaves_and_the_others_stay_as_they_were(lived: Platform) -> No
     with pytest.raises(RebuildError, match=r"2 rows of batch batch1-.* were erased on 20"):
         rebuild(lived.store, "churn", version, lived.home / "no", print)
 
+    # What was trained on them before is no longer let through.
+    passed, why = checks(lived.materialize("promotion"))["promotion/gate"]
+    assert not passed
+    assert "were erased (entry" in why
+
     # The landing sensor asks for both again as new work, and the retrain sensor trains without.
     requests = lived.tick("landing").run_requests or []
     assert [str(request.tags["mlops/subject"])[-2:] for request in requests] == ["/1", "/1"]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.personal_data.pseudonyms import key_from_environment, pseudonym
+from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
 
@@ -139,6 +140,31 @@ def tombstones(storage: Storage, use_case: str) -> list[dict[str, Any]]:
     """
     entries = Ledger(storage, use_case).entries()
     return [entry for entry in entries if entry["decision"] == "erased"]
+
+
+def made_of_erased(
+    storage: Storage, use_case: str, batches: Iterable[Mapping[str, str]]
+) -> list[str]:
+    """Which batches were read before rows of theirs were erased.
+
+    Args:
+        storage: The storage root.
+        use_case: Whose batches.
+        batches: Of a version's lineage: ``key`` and the digest of ``raw``.
+
+    Returns:
+        A sentence a batch; none where all that was read is still what is there.
+    """
+    known, told = Batches(storage, use_case), []
+    for entry in tombstones(storage, use_case):
+        for batch in batches:
+            now = known.pointer(batch["key"], "raw")
+            if entry["rows"].get(batch["key"]) and (now is None or now["digest"] != batch["raw"]):
+                told.append(
+                    f"rows of batch {batch['key']} were erased (entry {entry['sequence']}) after "
+                    "they were read"
+                )
+    return told
 
 
 def _column(use_case: str, contract: Contract) -> Any:

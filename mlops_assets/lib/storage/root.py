@@ -6,6 +6,7 @@ is current. The root is a local folder or a prefix of an S3 bucket, and everythi
 
 import json
 import posixpath
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -74,7 +75,7 @@ def _place(root: str) -> Place:
 
         return S3Place(root)
     folder = root.removeprefix("file://")
-    if "://" in folder:
+    if re.match(r"[a-z][a-z0-9+.-]+:", folder):
         raise ValueError(
             f"storage root {root!r}: give a local folder, file:///folder or s3://bucket/prefix"
         )

@@ -36,6 +36,8 @@ def spec(*sources: dict[str, Any]) -> UseCase:
         ({**MADE, "options": {"seed": 1}}, "seed is set beside options"),
         ({**MADE, "options": {"colour": 1}}, "Extra inputs are not permitted"),
         ({**MADE, "kind": "fax"}, "does not match any of the expected tags"),
+        ({**FILES, "schedule": "61 * * * *"}, "'61 * * * *' is no schedule: Bad minute"),
+        ({**FILES, "schedule": "@daily"}, "'@daily' has 1 fields; a schedule has five"),
         ({**MADE, "name": "no/folder"}, "should match pattern"),
     ],
 )

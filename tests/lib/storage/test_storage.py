@@ -339,3 +339,9 @@ def test_a_bucket_behaves_as_a_folder_does(
         assert both[0].list(prefix) == both[1].list(prefix)
     local, remote = ({(f.key, f.size) for f in storage.files(".")} for storage in both)
     assert local == remote
+
+
+@pytest.mark.parametrize("root", ["s3:/bucket", "gs://bucket", "s3:bucket/prefix"])
+def test_a_root_that_is_meant_to_be_elsewhere_is_no_folder(root: str) -> None:
+    with pytest.raises(ValueError, match="give a local folder"):
+        Storage(root)
