@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from mlops_assets.lib import current
-from mlops_assets.lib.dbt_project import FeatureModel
 from mlops_assets.lib.digests import digest_of, short
-from mlops_assets.lib.ledger import BATCH_DECISIONS, awaiting_rollout, last_verdict
+from mlops_assets.lib.features.dbt_project import FeatureModel
+from mlops_assets.lib.records import current
+from mlops_assets.lib.records.ledger import BATCH_DECISIONS, awaiting_rollout, last_verdict
 from mlops_assets.lib.sources.spec import Source
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import LocalTarget, StorageRoot
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.stages import raw, sources, training_set

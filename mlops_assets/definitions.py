@@ -3,8 +3,8 @@
 import dagster as dg
 
 from mlops_assets.home import PROJECT
-from mlops_assets.lib.feature_check import check_features
-from mlops_assets.lib.specs import load_documents
+from mlops_assets.lib.features.feature_check import check_features
+from mlops_assets.lib.spec.specs import load_documents
 
 
 @dg.definitions

@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from mlops_assets import automation
 from mlops_assets.authoring.scaffolder import TabularClassifierScaffolder
-from mlops_assets.lib.dbt_project import feature_model, prepare
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.features.dbt_project import feature_model, prepare
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.stages import (
     candidates,
     evaluation,

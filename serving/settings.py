@@ -1,6 +1,7 @@
 """Every setting of the server in one place, so that its start either succeeds or says why not."""
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -49,7 +50,7 @@ def _root(value: Any) -> str:
     text = str(value).removeprefix("file://")
     if text.startswith(SCHEME):
         return check_url(text)
-    if "://" in text:
+    if re.match(r"[a-z][a-z0-9+.-]+:", text):
         raise ValueError("give a local folder, file:///folder or s3://bucket/prefix")
     return text
 

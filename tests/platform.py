@@ -10,11 +10,11 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.defs import recovery, resources
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import Ledger
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_spec
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.use_case import TabularClassifier

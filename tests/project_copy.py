@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mlops_assets.lib.sandbox import free_port
+from mlops_assets.lib.bundles.sandbox import free_port
 from tests.platform import environment
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib.ledger import Ledger
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.storage.root import Storage
 from tests.platform import DATA, HEART, Platform, environment
 
 MLOPS = Path(sys.executable).parent / "mlops"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.demo.processes import left_over
-from mlops_assets.lib.sandbox import free_port
+from mlops_assets.lib.bundles.sandbox import free_port
 from tests.platform import HEART, environment
 
 pytestmark = pytest.mark.timeout(900)

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from mlops_assets.lib.validation import ABSENT
+from mlops_assets.lib.validation.values import ABSENT
 from serving.bundle.values import InvalidValueError, convert
 
 if TYPE_CHECKING:

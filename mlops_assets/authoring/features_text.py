@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from mlops_assets.authoring.draft import Draft
 from mlops_assets.authoring.names import keywords, slug, to_name
 from mlops_assets.authoring.quoting import as_name, as_remark, as_sql, as_yaml
-from mlops_assets.lib.contract import Column
-from mlops_assets.lib.dbt_project import model_name
-from mlops_assets.lib.feature_check import source_call
+from mlops_assets.lib.contract.column import Column
+from mlops_assets.lib.features.dbt_project import model_name
+from mlops_assets.lib.features.feature_check import source_call
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 from mlops_assets.authoring.draft import Draft
 from mlops_assets.authoring.features_text import docs_text, features, sql_text
 from mlops_assets.authoring.spec_text import spec_text
-from mlops_assets.lib.dbt_project import PROJECT_DIR, feature_model, prepare
-from mlops_assets.lib.feature_check import check_features, sql_path
-from mlops_assets.lib.specs import DEFS, load_documents
+from mlops_assets.lib.features.dbt_project import PROJECT_DIR, feature_model, prepare
+from mlops_assets.lib.features.feature_check import check_features, sql_path
+from mlops_assets.lib.spec.specs import DEFS, load_documents
 
 
 def texts(draft: Draft) -> dict[Path, str]:

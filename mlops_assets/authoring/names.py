@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Collection
 from functools import cache
 
-from mlops_assets.lib.contract import RESERVED_NAMES, RESERVED_PREFIX
+from mlops_assets.lib.contract.column import RESERVED_NAMES, RESERVED_PREFIX
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 LONGEST = 50

@@ -6,10 +6,12 @@ import re
 from dagster.components import Scaffolder, ScaffoldRequest
 from pydantic import BaseModel
 
-from mlops_assets.authoring.draft import Draft, Drafted
+from mlops_assets.authoring.draft import Draft
 from mlops_assets.authoring.files import texts, write
-from mlops_assets.lib.contract import Column, Target
-from mlops_assets.lib.specs import DEFS
+from mlops_assets.authoring.sorting import Drafted
+from mlops_assets.lib.contract.column import Column
+from mlops_assets.lib.contract.target import Target
+from mlops_assets.lib.spec.specs import DEFS
 
 
 class TabularClassifierScaffolder(Scaffolder[BaseModel]):

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterator
 
-from mlops_assets.authoring.draft import Draft, Drafted
+from mlops_assets.authoring.draft import Draft
 from mlops_assets.authoring.names import in_words
 from mlops_assets.authoring.quoting import as_name, as_remark, as_yaml
-from mlops_assets.lib.spec_file import COMPONENT
+from mlops_assets.authoring.sorting import Drafted
+from mlops_assets.lib.spec.spec_file import COMPONENT
 
 USUAL_MISSING_LIMIT = 0.5
 

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from mlops_assets.cli import authoring, data, models, platform, synthetic
-from mlops_assets.lib.dbt_project import FeatureModelError
-from mlops_assets.lib.ledger import LedgerError
-from mlops_assets.lib.reading import UnreadableError
-from mlops_assets.lib.specs import UnknownUseCaseError
-from mlops_assets.lib.storage import ChangedError
+from mlops_assets.lib.features.dbt_project import FeatureModelError
+from mlops_assets.lib.reading.landed import UnreadableError
+from mlops_assets.lib.records.ledger import LedgerError
+from mlops_assets.lib.spec.specs import UnknownUseCaseError
+from mlops_assets.lib.storage.root import ChangedError
 from serving.bundle.manifest import BundleError
 
 # What a person can do something about: the message says it all.

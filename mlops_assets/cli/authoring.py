@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 
 
 def _algorithms(text: str) -> list[str]:
-    from mlops_assets.lib.training_plan import SEARCH
+    from mlops_assets.lib.spec.training_plan import SEARCH
 
     names = [name.strip() for name in text.split(",")]
     unknown = [name for name in names if name not in SEARCH]
@@ -107,8 +107,8 @@ def _told(drafted: "Draft") -> list[str]:
 
 def _judged(drafted: "Draft", sample: Path) -> str:
     """Whether the sample keeps the contract that was drafted from it."""
-    from mlops_assets.lib.reading import read_table
-    from mlops_assets.lib.validation import validate
+    from mlops_assets.lib.reading.table import read_table
+    from mlops_assets.lib.validation.validate import validate
 
     with tempfile.TemporaryDirectory() as folder:
         raw, valid, bad = (Path(folder) / f"{n}.parquet" for n in ("raw", "valid", "quarantine"))
@@ -124,9 +124,9 @@ def _judged(drafted: "Draft", sample: Path) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from mlops_assets.lib.dbt_project import feature_model, prepare
-    from mlops_assets.lib.feature_check import check_features
-    from mlops_assets.lib.specs import load_documents, load_spec
+    from mlops_assets.lib.features.dbt_project import feature_model, prepare
+    from mlops_assets.lib.features.feature_check import check_features
+    from mlops_assets.lib.spec.specs import load_documents, load_spec
 
     if options.use_case:
         load_spec(options.use_case)  # says which there are

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
-from mlops_assets.lib.batches import Batches, batch_key
 from mlops_assets.lib.digests import file_digest
-from mlops_assets.lib.ledger import Ledger
-from mlops_assets.lib.specs import load_spec
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records.batches import Batches, batch_key
+from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.storage.root import Storage
 
 
 def add(commands: Commands) -> None:
@@ -142,7 +142,7 @@ def _withdraw(options: argparse.Namespace) -> int:
 def _erase(options: argparse.Namespace) -> int:
     from dagster import DagsterInstance
 
-    from mlops_assets.operations.erase import erase
+    from mlops_assets.operations.erase.command import erase
 
     spec, store = load_spec(options.use_case), Storage(home.storage_root())
     with ExitStack() as stack:

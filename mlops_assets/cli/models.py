@@ -9,9 +9,9 @@ from typing import Any
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
-from mlops_assets.lib.ledger import BATCH_DECISIONS, Ledger
-from mlops_assets.lib.specs import load_spec, load_specs
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records.ledger import BATCH_DECISIONS, Ledger
+from mlops_assets.lib.spec.specs import load_spec, load_specs
+from mlops_assets.lib.storage.root import Storage
 
 
 def add(commands: Commands) -> None:

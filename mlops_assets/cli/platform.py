@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mlops_assets import home, instance
 from mlops_assets.cli.commands import Commands
-from mlops_assets.lib.ledger import Ledger
-from mlops_assets.lib.specs import load_documents, load_spec, load_specs
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.spec.specs import load_documents, load_spec, load_specs
+from mlops_assets.lib.storage.root import Storage
 
 
 def add(commands: Commands) -> None:
@@ -85,7 +85,7 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from mlops_assets.operations.doctor import as_text, examine
+    from mlops_assets.operations.doctor.examine import as_text, examine
 
     findings = examine()
     shown = [vars(finding) for finding in findings]
@@ -108,8 +108,8 @@ def _dev(_: argparse.Namespace) -> int:
 
 
 def _prepare(_: argparse.Namespace) -> int:
-    from mlops_assets.lib.dbt_project import feature_model, prepare
-    from mlops_assets.lib.feature_check import check_features
+    from mlops_assets.lib.features.dbt_project import feature_model, prepare
+    from mlops_assets.lib.features.feature_check import check_features
 
     for document, spec in load_documents().values():
         check_features(document, spec)

@@ -4,7 +4,7 @@ import dagster as dg
 from dagster_dbt import DbtCliResource
 
 from mlops_assets.home import environment, mlflow_uri, storage_root, url
-from mlops_assets.lib.dbt_project import DBT, PROJECT_DIR
+from mlops_assets.lib.features.dbt_project import DBT, PROJECT_DIR
 from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
 
 

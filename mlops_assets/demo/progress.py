@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets import home
-from mlops_assets.lib import current
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records import current
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
 
 if TYPE_CHECKING:
     from dagster import DagsterRun

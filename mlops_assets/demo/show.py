@@ -19,13 +19,13 @@ from mlops_assets import home
 from mlops_assets.demo.processes import LOGS, Servers, alone, stop_all
 from mlops_assets.demo.progress import Progress, Runs
 from mlops_assets.demo.servers import PortInUseError, check_ports, start, start_mlflow
-from mlops_assets.lib.batches import Batches, batch_key
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.http import call
-from mlops_assets.lib.ledger import Ledger, awaiting_rollout, champion
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_spec
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records.batches import Batches, batch_key
+from mlops_assets.lib.records.ledger import Ledger, awaiting_rollout, champion
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
 
 USE_CASE = "heart_disease"
 DATA = Path(__file__).parents[1] / "data" / "heart_cleveland.csv"

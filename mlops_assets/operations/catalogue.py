@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlops_assets import home
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger, withdrawn
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.storage import Storage
-from mlops_assets.lib.training_set import ROWS, literal
+from mlops_assets.lib.parquet import literal
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger, withdrawn
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.training_set.files import ROWS
 from mlops_assets.operations.versions import numbers
 
 Kind = Literal["batch", "training set", "bundle"]
@@ -274,7 +275,7 @@ def states(store: Storage, spec: UseCase) -> dict[str, str]:
         return dict.fromkeys(withdrawn(Ledger(store, spec.name).entries()), "withdrawn")
     from dagster import DagsterInstance
 
-    from mlops_assets.lib.dbt_project import feature_model, prepare
+    from mlops_assets.lib.features.dbt_project import feature_model, prepare
     from mlops_assets.stages.evidence import look_at_batches
 
     model = feature_model(prepare(spec.name, spec.contract), spec.name)

@@ -14,8 +14,8 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.retention import Needed, needed, spent, unneeded
 from mlops_assets.resources import MlflowTracking
 

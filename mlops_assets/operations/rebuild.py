@@ -10,13 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.lib import bundle, erasure, recipe
-from mlops_assets.lib.batches import Batches
+from mlops_assets.lib.bundles import bundle
 from mlops_assets.lib.digests import file_digest, short
-from mlops_assets.lib.onnx_model import predict
-from mlops_assets.lib.storage import Storage
-from mlops_assets.lib.training_plan import STACK, Algorithm
-from mlops_assets.lib.training_set import ROWS, Source
+from mlops_assets.lib.personal_data import erasure
+from mlops_assets.lib.records import recipe
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.spec.training_plan import STACK, Algorithm
+from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.training.onnx_model import predictor
+from mlops_assets.lib.training_set.files import Source
+from mlops_assets.lib.training_set.rows import feature_slices
 from serving.bundle.manifest import verify
 
 
@@ -118,7 +121,7 @@ def rebuild(
         provenance={"rebuilt_at": datetime.now(UTC).isoformat()},
     )
     again = bundle.write(parts, folder / "bundle")
-    difference = _difference(old, folder / "bundle", rows / ROWS, source["features"])
+    difference = _difference(old, folder / "bundle", rows, source["features"])
     found = bundle.digest(again)
     reasons = _reasons(manifest, again)
     if found != digest and not made[winner]["reproducible"]:
@@ -190,12 +193,12 @@ def _file(store: Storage, use_case: str, key: str, stage: str, digest: str) -> P
 
 
 def _difference(old: Path, new: Path, rows: Path, features: list[str]) -> float:
+    """Largest difference between two bundles' models over the rows of a training set."""
     import numpy as np
-    import pandas as pd
 
-    table = pd.read_parquet(rows, columns=features)[features].to_numpy(np.float32)
-    before, after = (predict(each / "model.onnx", table) for each in (old, new))
-    return float(np.abs(before - after).max())
+    before, after = (predictor(each / "model.onnx") for each in (old, new))
+    gaps = [np.abs(before(v) - after(v)).max() for v in feature_slices(rows, features)]
+    return float(np.max(gaps))
 
 
 def _libraries(manifest: Mapping[str, Any]) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from mlops_assets.lib import current
-from mlops_assets.lib.batches import Batches
 from mlops_assets.lib.digests import file_digest
-from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records import current
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
 
 # Objects named by their digest, as folders, files or both.
 NAMED = ("bundles", "recipes", "training_sets", "candidates", "evaluations")

@@ -3,13 +3,19 @@
 from typing import Any
 
 from mlops_assets import home
-from mlops_assets.lib import current, desired_state
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.dbt_project import feature_model, prepare
+from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.http import call
-from mlops_assets.lib.ledger import DATA_DECISIONS, Ledger, champion, last_verdict, withdrawn
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records import current, desired_state
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.ledger import (
+    DATA_DECISIONS,
+    Ledger,
+    champion,
+    last_verdict,
+    withdrawn,
+)
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
 
 
 def status(spec: UseCase) -> dict[str, Any]:

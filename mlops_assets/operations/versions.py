@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from mlops_assets.lib import current
-from mlops_assets.lib.ledger import Ledger
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records import current
+from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.storage.root import Storage
 
 LEAST_CHARACTERS = 4
 

@@ -8,10 +8,10 @@ the last verdict.
 from difflib import get_close_matches
 from typing import Any
 
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import Ledger, champion, withdrawn
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.ledger import Ledger, champion, withdrawn
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
 
 
 class UnknownBatchError(ValueError):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.home import MLFLOW_READY
-from mlops_assets.lib.storage import PARTIAL_PREFIX
+from mlops_assets.lib.storage.root import PARTIAL_PREFIX
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import Ledger
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.storage.root import Storage
 
 
 class StorageRoot(dg.ConfigurableResource[Storage]):

@@ -9,17 +9,20 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib import current
 from mlops_assets.lib.digests import digest_of, file_digest
-from mlops_assets.lib.evaluation import baseline
-from mlops_assets.lib.onnx_model import convert
-from mlops_assets.lib.report import score_table
-from mlops_assets.lib.spec import Decision, Split, UseCase
-from mlops_assets.lib.statistics import Interval, with_intervals
-from mlops_assets.lib.storage import Storage
-from mlops_assets.lib.training import Chosen, Trained, train
-from mlops_assets.lib.training_plan import STACK, Algorithm, Training
-from mlops_assets.lib.training_set import ROWS, read_rows
+from mlops_assets.lib.evaluation.contest import baseline
+from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
+from mlops_assets.lib.evaluation.report import score_table
+from mlops_assets.lib.records import current
+from mlops_assets.lib.spec.gate import Decision
+from mlops_assets.lib.spec.split import Split
+from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.training.onnx_model import convert
+from mlops_assets.lib.training.train import Chosen, Trained, train
+from mlops_assets.lib.training_set.files import ROWS
+from mlops_assets.lib.training_set.rows import read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common

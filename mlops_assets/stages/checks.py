@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 
 GATE = "mlops/gate"
 SUBJECT = "subject"

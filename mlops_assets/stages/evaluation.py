@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets.lib import current, plots, report
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.evaluation import (
+from mlops_assets.lib.evaluation import plots, report
+from mlops_assets.lib.evaluation.contest import (
     CONTEST_METRIC,
     CostCurve,
     baseline,
@@ -22,11 +22,13 @@ from mlops_assets.lib.evaluation import (
     slices,
     winner,
 )
-from mlops_assets.lib.onnx_model import predictor
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.statistics import Interval, with_intervals
-from mlops_assets.lib.storage import Storage
-from mlops_assets.lib.training_set import INPUTS, read_rows
+from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
+from mlops_assets.lib.records import current
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.training.onnx_model import predictor
+from mlops_assets.lib.training_set.files import INPUTS
+from mlops_assets.lib.training_set.rows import read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import candidates, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common

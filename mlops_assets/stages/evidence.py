@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from mlops_assets.lib.batches import Batches, Receipt
-from mlops_assets.lib.dbt_project import FeatureModel
-from mlops_assets.lib.ledger import Ledger, withdrawn
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.features.dbt_project import FeatureModel
+from mlops_assets.lib.records.batches import Batches, Receipt
+from mlops_assets.lib.records.ledger import Ledger, withdrawn
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.stages import features, raw, validated
 from mlops_assets.stages.checks import SUBJECT, Checks
 

@@ -13,7 +13,8 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
-from mlops_assets.lib.dbt_project import (
+from mlops_assets.lib.digests import digest_of, file_digest, short
+from mlops_assets.lib.features.dbt_project import (
     INPUT_VARIABLE,
     OUTPUT_VARIABLE,
     SCRATCH_VARIABLE,
@@ -22,8 +23,7 @@ from mlops_assets.lib.dbt_project import (
     input_path,
     input_relation,
 )
-from mlops_assets.lib.digests import digest_of, file_digest, short
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import validated
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common
@@ -67,10 +67,7 @@ def build(
         context: dg.AssetExecutionContext, storage: StorageRoot, dbt: DbtCliResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         store, known, key = storage.open(), storage.batches(spec.name), context.partition_key
-        rows = known.pointer(key, validated.STAGE)
-        if rows is None or rows["file"] is None:
-            raise dg.Failure(f"batch {key} has no valid rows: materialise {spec.name}/validated")
-        valid = store.verified(rows["file"], rows["digest"])
+        rows, valid = validated.valid_rows(spec, known, key)
         source = input_digest(model, rows["digest"])
         file = f"{spec.name}/features/{key}-{short(source)}.parquet"
         with tempfile.TemporaryDirectory() as scratch:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from mlops_assets.lib.bundles.scoring import missing_columns, score
 from mlops_assets.lib.digests import digest_of, short
-from mlops_assets.lib.ledger import champion
-from mlops_assets.lib.scoring import missing_columns, score
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.records.ledger import champion
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import rollout, validated
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common
@@ -52,10 +52,7 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
                 f"{spec.name} has no champion to score with: a version must be approved and "
                 f"rolled out first (materialise {spec.name}/rollout)"
             )
-        rows = known.pointer(key, validated.STAGE)
-        if rows is None or rows["file"] is None:
-            raise dg.Failure(f"batch {key} has no valid rows: materialise {spec.name}/validated")
-        valid = store.verified(rows["file"], rows["digest"])
+        rows, valid = validated.valid_rows(spec, known, key)
         bundle = Bundle.load(store.local(crowned["path"]), crowned["bundle"], spec.name)
         if missing := missing_columns(bundle, valid):
             raise dg.Failure(

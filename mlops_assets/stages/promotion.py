@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from mlops_assets.lib import current
-from mlops_assets.lib.bundle import verify_stored
+from mlops_assets.lib.bundles.bundle import verify_stored
 from mlops_assets.lib.digests import digest_of, short
-from mlops_assets.lib.evaluation import broken_floors
-from mlops_assets.lib.ledger import champion, last_decision, last_verdict, withdrawn
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.evaluation.contest import broken_floors
+from mlops_assets.lib.personal_data.erasure import made_of_erased
+from mlops_assets.lib.records import current
+from mlops_assets.lib.records.ledger import champion, last_decision, last_verdict, withdrawn
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import candidates, evaluation, registered_version, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
@@ -92,6 +93,7 @@ def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
             out = withdrawn(entries)
             used = [batch["key"] for batch in lineage["batches"]]
             reasons += [f"batch {key} was withdrawn" for key in used if key in out]
+            reasons += made_of_erased(store, spec.name, lineage["batches"])
             reasons += _under_the_floors(store, spec, lineage["evaluation"])
         decision: Literal["approved", "rejected"] = "rejected" if reasons else "approved"
         entry, verdict = last_decision(entries, digest), last_verdict(entries)

@@ -8,10 +8,10 @@ from pathlib import Path
 import dagster as dg
 
 from mlops_assets.lib.digests import file_digest
-from mlops_assets.lib.privacy import is_personal
-from mlops_assets.lib.reading import MALFORMED, REASONS, ROW
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.validation import Validation
+from mlops_assets.lib.personal_data.privacy import is_personal
+from mlops_assets.lib.reading.raw_table import MALFORMED, REASONS, ROW
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.validation.result import Validation
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
 
 STAGE = "quarantine"

@@ -7,13 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib import erasure
-from mlops_assets.lib.batches import Batches, Receipt
 from mlops_assets.lib.digests import file_digest, short
-from mlops_assets.lib.migration import landed_under
-from mlops_assets.lib.privacy import Privacy, privacy_digest
-from mlops_assets.lib.reading import UnreadableError, read_table, restrict
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.personal_data import erasure
+from mlops_assets.lib.personal_data.privacy import Privacy, privacy_digest
+from mlops_assets.lib.reading.landed import UnreadableError
+from mlops_assets.lib.reading.table import read_table, restrict
+from mlops_assets.lib.records.batches import Batches, Receipt
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.validation.migration import landed_under
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import sources
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common

@@ -10,12 +10,12 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib import desired_state
-from mlops_assets.lib.bundle import golden_rows, verify_stored
-from mlops_assets.lib.ledger import awaiting_rollout, champion
-from mlops_assets.lib.onnx_model import PARITY
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.bundles.bundle import golden_rows, verify_stored
+from mlops_assets.lib.records import desired_state
+from mlops_assets.lib.records.ledger import awaiting_rollout, champion
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.training.onnx_model import PARITY
 from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.stages import promotion

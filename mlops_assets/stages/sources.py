@@ -9,7 +9,7 @@ from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.sources.fetch import fetch
 from mlops_assets.lib.sources.inbox import SourceError
 from mlops_assets.lib.sources.spec import Source
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
 

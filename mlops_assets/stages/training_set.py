@@ -8,23 +8,17 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib import current
-from mlops_assets.lib.contract import Contract
-from mlops_assets.lib.dbt_project import FeatureModel
+from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of, file_digest
-from mlops_assets.lib.feature_sql import portable
-from mlops_assets.lib.spec import Split, UseCase
-from mlops_assets.lib.storage import Storage
-from mlops_assets.lib.training_set import (
-    GROUP,
-    INPUTS,
-    ROWS,
-    TIME,
-    Source,
-    Summary,
-    assemble,
-    unit,
-)
+from mlops_assets.lib.features.dbt_project import FeatureModel
+from mlops_assets.lib.features.feature_sql import portable
+from mlops_assets.lib.records import current
+from mlops_assets.lib.spec.split import Split
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.training_set.assemble import Summary, assemble
+from mlops_assets.lib.training_set.files import GROUP, INPUTS, ROWS, TIME, Source
+from mlops_assets.lib.training_set.sides import unit
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import features, validated
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common

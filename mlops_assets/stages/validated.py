@@ -5,18 +5,20 @@ Both are made at once, so that a batch that is refused shows its quarantine, too
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib.batch_limits import EARLIER_BATCHES, judge
-from mlops_assets.lib.batch_profile import profile_table
-from mlops_assets.lib.batches import Batches, Receipt
 from mlops_assets.lib.digests import digest_of, file_digest, short
-from mlops_assets.lib.ledger import Ledger, withdrawn
-from mlops_assets.lib.migration import landed_under, migration
-from mlops_assets.lib.privacy import is_personal
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.validation import missing_columns, validate
+from mlops_assets.lib.personal_data.privacy import is_personal
+from mlops_assets.lib.records.batches import Batches, Receipt
+from mlops_assets.lib.records.ledger import Ledger, withdrawn
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.validation.batch_limits import EARLIER_BATCHES, judge
+from mlops_assets.lib.validation.batch_profile import profile_table
+from mlops_assets.lib.validation.migration import landed_under, migration
+from mlops_assets.lib.validation.validate import missing_columns, validate
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import quarantine, raw
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common
@@ -66,6 +68,18 @@ def checks(spec: UseCase) -> Checks:
             Check("warnings", "Nothing is above a limit that warns.", gate=False),
         ),
     )
+
+
+def valid_rows(spec: UseCase, batches: Batches, key: str) -> tuple[dict[str, Any], Path]:
+    """The pointer to the valid rows of a batch, and the file, whose digest is checked.
+
+    Raises:
+        dagster.Failure: If there are none.
+    """
+    rows = batches.pointer(key, STAGE)
+    if rows is None or rows["file"] is None:
+        raise dg.Failure(f"batch {key} has no valid rows: materialise {spec.name}/{STAGE}")
+    return rows, batches.storage.verified(rows["file"], rows["digest"])
 
 
 def _checks_of_identifiers(spec: UseCase) -> Iterator[Check]:

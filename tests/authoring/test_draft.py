@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.authoring.draft import Draft, DraftError, draft
+from mlops_assets.authoring.draft import Draft, draft
 from mlops_assets.authoring.features_text import features, sql_text
 from mlops_assets.authoring.names import to_name
 from mlops_assets.authoring.quoting import as_sql, as_yaml
+from mlops_assets.authoring.sample import DraftError
 from mlops_assets.authoring.spec_text import spec_text
-from mlops_assets.lib.feature_check import source_call
-from mlops_assets.lib.reading import read_table
-from mlops_assets.lib.spec_file import documents
-from mlops_assets.lib.validation import validate
+from mlops_assets.lib.features.feature_check import source_call
+from mlops_assets.lib.reading.table import read_table
+from mlops_assets.lib.spec.spec_file import documents
+from mlops_assets.lib.validation.validate import validate
 from serving.bundle.contract import read_contract
 from serving.bundle.features import FeatureRunner
 from tests.authoring import samples

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib.spec_file import documents
+from mlops_assets.lib.spec.spec_file import documents
 from tests.authoring import samples
 from tests.project_copy import ProjectCopy
 

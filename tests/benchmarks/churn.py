@@ -14,17 +14,18 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from mlops_assets.lib.dbt_project import PROJECT_DIR, input_relation, model_name
-from mlops_assets.lib.onnx_model import convert, predict
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_spec
-from mlops_assets.lib.statistics import with_intervals
+from mlops_assets.lib.evaluation.intervals import with_intervals
+from mlops_assets.lib.features.dbt_project import PROJECT_DIR, input_relation, model_name
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.spec.training_plan import STACK, Algorithm
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.synthetic import ChurnOptions, write
 from mlops_assets.lib.synthetic.churn import blocks
 from mlops_assets.lib.synthetic.reachable import best_auc
-from mlops_assets.lib.training import Chosen, train
-from mlops_assets.lib.training_plan import STACK, Algorithm
-from mlops_assets.lib.training_set import ROWS, Source, Summary, assemble
+from mlops_assets.lib.training.onnx_model import convert, predictor
+from mlops_assets.lib.training.train import Chosen, train
+from mlops_assets.lib.training_set.assemble import Summary, assemble
+from mlops_assets.lib.training_set.files import ROWS, Source
 from tests.lib.helpers import validated
 
 OPTIONS = ChurnOptions(rows=10_000, seed=1)
@@ -87,7 +88,7 @@ def main() -> None:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         if algorithm != STACK:
             chosen[algorithm] = trained.chosen
-        scores = predict(convert(trained.estimator, table.shape[1]), table)
+        scores = predictor(convert(trained.estimator, table.shape[1]))(table)
         gap = np.abs(scores - trained.estimator.predict_proba(table)[:, 1]).max()
         fold = with_intervals(
             target[seen], trained.out_of_fold, spec.decision.threshold, seed=plan.seed

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mlops_assets.lib.onnx_model import convert, predict
-from mlops_assets.lib.specs import load_spec
-from mlops_assets.lib.statistics import with_intervals
-from mlops_assets.lib.training import Chosen, train
-from mlops_assets.lib.training_plan import STACK, Algorithm
+from mlops_assets.lib.evaluation.intervals import with_intervals
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.spec.training_plan import STACK, Algorithm
+from mlops_assets.lib.training.onnx_model import convert, predictor
+from mlops_assets.lib.training.train import Chosen, train
 from tests.platform import DATA, HEART, platform
 
 
@@ -38,7 +38,7 @@ def main() -> None:
         if algorithm != STACK:
             chosen[algorithm] = trained.chosen
         scores = with_intervals(target, trained.out_of_fold, 0.5, seed=plan.seed)
-        onnx = predict(convert(trained.estimator, table.shape[1]), table)
+        onnx = predictor(convert(trained.estimator, table.shape[1]))(table)
         gap = np.abs(onnx - trained.estimator.predict_proba(table)[:, 1]).max()
         print(
             f"{algorithm:<20} ROC AUC {scores['roc_auc']}, accuracy {scores['accuracy']}, "

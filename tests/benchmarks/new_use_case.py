@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.lib.spec_file import documents
+from mlops_assets.lib.spec.spec_file import documents
 from tests.project_copy import ProjectCopy
 
 ROWS = 50_000

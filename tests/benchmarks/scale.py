@@ -17,19 +17,19 @@ from typing import Any
 import duckdb
 from dagster_dbt import DbtCliResource
 
-from mlops_assets.lib.batch_profile import profile_table
-from mlops_assets.lib.dbt_project import (
+from mlops_assets.lib.features.dbt_project import (
     DBT,
     PROJECT_DIR,
     feature_model,
     input_relation,
     prepare,
 )
-from mlops_assets.lib.privacy import Privacy
-from mlops_assets.lib.reading import read_table
-from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.personal_data.privacy import Privacy
+from mlops_assets.lib.reading.table import read_table
+from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.synthetic import GENERATORS
-from mlops_assets.lib.validation import validate
+from mlops_assets.lib.validation.batch_profile import profile_table
+from mlops_assets.lib.validation.validate import validate
 from mlops_assets.stages.features import run_dbt
 
 ROWS = (10_000, 1_000_000, 10_000_000)

@@ -22,11 +22,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from mlops_assets.lib import bundle
-from mlops_assets.lib.feature_sql import portable
-from mlops_assets.lib.onnx_model import convert
-from mlops_assets.lib.training import train
-from mlops_assets.lib.training_set import ROWS, Source, assemble
+from mlops_assets.lib.bundles import bundle
+from mlops_assets.lib.features.feature_sql import portable
+from mlops_assets.lib.training.onnx_model import convert
+from mlops_assets.lib.training.train import train
+from mlops_assets.lib.training_set.assemble import assemble
+from mlops_assets.lib.training_set.files import ROWS, Source
 from tests.platform import DATA, HEART, Platform, platform
 
 COUNT = 10_000_000
@@ -84,8 +85,8 @@ def by_scikit_learn(estimator: Any, features: Path, names: list[str]) -> tuple[f
 
 def by_platform(home: Path, digest: str, folder: str) -> tuple[int, float, float]:
     """Rows, seconds and peak memory in GiB; for a process of its own."""
-    from mlops_assets.lib.scoring import score
-    from mlops_assets.lib.storage import Storage
+    from mlops_assets.lib.bundles.scoring import score
+    from mlops_assets.lib.storage.root import Storage
     from serving.bundle.loaded import Bundle
 
     started = time.perf_counter()

@@ -5,21 +5,18 @@ that share one row in a hundred, an entity of about ten rows, split by hash. Eac
 of its own, so that its peak memory is its own. Target: at most 2 GiB to assemble, and linear.
 """
 
-import multiprocessing
-import resource
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
-from mlops_assets.lib.contract import Contract
-from mlops_assets.lib.spec import Split
-from mlops_assets.lib.training_set import Source, assemble, read_rows
+from mlops_assets.lib.contract.contract import Contract
+from mlops_assets.lib.spec.split import Split
+from mlops_assets.lib.training_set.assemble import assemble
+from mlops_assets.lib.training_set.files import Source
+from mlops_assets.lib.training_set.rows import read_rows
+from tests.benchmarks.measuring import measured
 
 WIDTH = 25
 NAMES = [f"x{number}" for number in range(WIDTH)]
@@ -79,14 +76,6 @@ def read(folder: Path) -> str:
     return f"{found.features.nbytes / 2**20:.0f} MiB of features"
 
 
-def measured(step: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
-    """What a step gave, its seconds, and the peak memory of this process in MiB."""
-    start = time.perf_counter()
-    found = step(*arguments)
-    seconds = time.perf_counter() - start
-    return found, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def main() -> None:
     """Print a line a step, for each number of rows."""
     for rows in map(int, sys.argv[1:] or ["1000000"]):
@@ -94,9 +83,7 @@ def main() -> None:
             folder = Path(scratch)
             generate(folder, rows)
             for step in (assembled, read):
-                spawn = multiprocessing.get_context("spawn")
-                with ProcessPoolExecutor(1, mp_context=spawn) as process:
-                    found, seconds, peak = process.submit(measured, step, folder).result()
+                found, seconds, peak = measured(step, folder)
                 print(
                     f"{rows:>9} rows {step.__name__:<9} {seconds:6.1f} s {peak:6.0f} MiB: {found}"
                 )

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import DEFS, load_spec
+from mlops_assets.lib.spec.specs import DEFS, load_spec
+from mlops_assets.lib.spec.use_case import UseCase
 from tests.lib.helpers import Trained, train_tiny
 
 

@@ -12,18 +12,23 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlops_assets.lib.bundle import Parts
-from mlops_assets.lib.contract import Column, Contract, Target
-from mlops_assets.lib.feature_sql import portable
-from mlops_assets.lib.folds import FREE, Ties
-from mlops_assets.lib.onnx_model import convert
-from mlops_assets.lib.reading import read_table
-from mlops_assets.lib.spec import Split as Holdout
-from mlops_assets.lib.training import Chosen, train
-from mlops_assets.lib.training import Trained as Model
-from mlops_assets.lib.training_plan import STACK, Algorithm, Training
-from mlops_assets.lib.training_set import ROWS, Source, assemble
-from mlops_assets.lib.validation import REASONS, Validation, validate
+from mlops_assets.lib.bundles.bundle import Parts
+from mlops_assets.lib.contract.column import Column
+from mlops_assets.lib.contract.contract import Contract
+from mlops_assets.lib.contract.target import Target
+from mlops_assets.lib.features.feature_sql import portable
+from mlops_assets.lib.reading.raw_table import REASONS
+from mlops_assets.lib.reading.table import read_table
+from mlops_assets.lib.spec.split import Split as Holdout
+from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
+from mlops_assets.lib.training.folds import FREE, Ties
+from mlops_assets.lib.training.onnx_model import convert
+from mlops_assets.lib.training.train import Chosen, train
+from mlops_assets.lib.training.train import Trained as Model
+from mlops_assets.lib.training_set.assemble import assemble
+from mlops_assets.lib.training_set.files import ROWS, Source
+from mlops_assets.lib.validation.result import Validation
+from mlops_assets.lib.validation.validate import validate
 
 # Few folds and trials: what is tested is the way, not the model.
 QUICK = Training.model_validate(

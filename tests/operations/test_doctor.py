@@ -15,10 +15,11 @@ from dagster._core.events import EngineEventData
 from dagster._core.test_utils import create_run_for_test
 
 from mlops_assets.home import write_dagster_home
-from mlops_assets.lib.ledger import Ledger
-from mlops_assets.lib.sandbox import free_port
-from mlops_assets.lib.storage import Storage
-from mlops_assets.operations.doctor import Finding, as_text, examine
+from mlops_assets.lib.bundles.sandbox import free_port
+from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.storage.root import Storage
+from mlops_assets.operations.doctor.examine import as_text, examine
+from mlops_assets.operations.doctor.finding import Finding
 from tests.platform import HEART, Platform, environment
 
 MLOPS = Path(sys.executable).parent / "mlops"

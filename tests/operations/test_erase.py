@@ -10,15 +10,16 @@ import polars as pl
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from mlops_assets.lib import current, erasure
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.pseudonyms import KEY_VARIABLE, pseudonym
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_spec
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.personal_data import erasure
+from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE, pseudonym
+from mlops_assets.lib.records import current
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic.churn import ChurnOptions
 from mlops_assets.lib.synthetic.writing import write
-from mlops_assets.operations.erase import NobodyError, erase
+from mlops_assets.operations.erase.command import NobodyError, erase
 from mlops_assets.operations.prune import BusyError
 from mlops_assets.operations.rebuild import RebuildError, rebuild
 from mlops_assets.resources import StorageRoot
@@ -119,6 +120,11 @@ def test_somebody_leaves_and_the_others_stay_as_they_were(lived: Platform) -> No
     version = newest(lived, "registered_version")
     with pytest.raises(RebuildError, match=r"2 rows of batch batch1-.* were erased on 20"):
         rebuild(lived.store, "churn", version, lived.home / "no", print)
+
+    # What was trained on them before is no longer let through.
+    passed, why = checks(lived.materialize("promotion"))["promotion/gate"]
+    assert not passed
+    assert "were erased (entry" in why
 
     # The landing sensor asks for both again as new work, and the retrain sensor trains without.
     requests = lived.tick("landing").run_requests or []

@@ -11,9 +11,9 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from mlops_assets.lib import current
-from mlops_assets.lib.ledger import LedgerError
-from mlops_assets.lib.spec import Retention
+from mlops_assets.lib.records import current
+from mlops_assets.lib.records.ledger import LedgerError
+from mlops_assets.lib.spec.retention import Retention
 from mlops_assets.operations.prune import BusyError, Pruning
 from mlops_assets.operations.retention import needed, unneeded
 from tests.platform import DATA, HEART, Platform, platform

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.lib import current
 from mlops_assets.lib.digests import digest_of
+from mlops_assets.lib.records import current
 from mlops_assets.operations.rebuild import RebuildError, rebuild
 from mlops_assets.operations.versions import UnknownVersionError, bundle_of
 from serving.bundle.manifest import content_digest

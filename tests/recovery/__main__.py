@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.lib.sandbox import free_port
+from mlops_assets.lib.bundles.sandbox import free_port
 from tests.platform import environment
 from tests.recovery.points import POINTS
 from tests.recovery.survival import kill_all, outcome, survive

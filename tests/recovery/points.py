@@ -73,13 +73,13 @@ def _dbt() -> None:
 
 
 def _search() -> None:
-    from mlops_assets.lib import training
+    from mlops_assets.lib.training import train
 
     def second(algorithm: Any, rows: Any, target: Any, plan: Any, stream: int, *_: Any) -> None:
         if stream == 2:
             kill_once("search")
 
-    _around(training, "search", before=second)
+    _around(train, "search", before=second)
 
 
 def _mlflow() -> None:

@@ -16,10 +16,10 @@ import pytest
 from mlops_assets.automation import GIVEN_UP
 from mlops_assets.demo.processes import Servers, left_over
 from mlops_assets.home import write_dagster_home
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.ledger import Ledger
-from mlops_assets.lib.sandbox import free_port
-from mlops_assets.lib.storage import PARTIAL_PREFIX, Storage
+from mlops_assets.lib.bundles.sandbox import free_port
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.storage.root import PARTIAL_PREFIX, Storage
 from serving.bundle.manifest import verify
 from tests.platform import DATA, HEART, environment
 from tests.recovery.points import VARIABLE

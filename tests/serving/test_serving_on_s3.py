@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.settings import Settings

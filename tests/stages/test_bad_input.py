@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib import current
+from mlops_assets.lib.records import current
 from mlops_assets.stages.evidence import look_at_batches
 from tests.platform import DATA, HEART, Platform, checks
 
@@ -178,6 +178,6 @@ def test_missing_ca_thal_and_slope_warn_and_zero_cholesterol_is_not_recorded(
 
 
 def _model(fresh: Platform):  # type: ignore[no-untyped-def]
-    from mlops_assets.lib.dbt_project import feature_model, prepare
+    from mlops_assets.lib.features.dbt_project import feature_model, prepare
 
     return feature_model(prepare(HEART, fresh.spec.contract), HEART)

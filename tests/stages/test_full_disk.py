@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib.dbt_project import feature_model, prepare
+from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.stages.evidence import look_at_batches
 from tests.platform import DATA, HEART, Platform, platform
 

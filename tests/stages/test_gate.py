@@ -9,9 +9,9 @@ import dagster as dg
 import pytest
 from dagster_shared.record import replace
 
-from mlops_assets.lib import current
-from mlops_assets.lib.dbt_project import feature_model, prepare
-from mlops_assets.lib.ledger import last_verdict
+from mlops_assets.lib.features.dbt_project import feature_model, prepare
+from mlops_assets.lib.records import current
+from mlops_assets.lib.records.ledger import last_verdict
 from mlops_assets.stages import promotion
 from mlops_assets.stages.evidence import batch_checks
 from tests.platform import DATA, HEART, Platform, checks, platform

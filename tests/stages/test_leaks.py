@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.training_set import Summary
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.training_set.assemble import Summary
 from mlops_assets.stages.training_set import leaks
 from tests.platform import quick_spec
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from mlops_assets.lib import current
-from mlops_assets.lib.feature_sql import portable
-from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.features.feature_sql import portable
+from mlops_assets.lib.records import current
+from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.stages.checks import SUBJECT
 from serving.bundle.manifest import verify
 from tests.platform import DATA, HEART, Platform, checks, platform

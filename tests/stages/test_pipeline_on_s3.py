@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from mlops_assets.lib import current
-from mlops_assets.lib.bundle import verify_stored
-from mlops_assets.lib.sandbox import free_port
+from mlops_assets.lib.bundles.bundle import verify_stored
+from mlops_assets.lib.bundles.sandbox import free_port
+from mlops_assets.lib.records import current
 from mlops_assets.operations.prune import Pruning
 from tests.platform import DATA, HEART, Platform, answers, checks, platform
 

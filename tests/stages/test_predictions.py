@@ -9,8 +9,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from mlops_assets.lib import desired_state
 from mlops_assets.lib.digests import file_digest
+from mlops_assets.lib.records import desired_state
 from tests.platform import HEART, Platform, checks, platform
 from tests.serving.server import Server
 

@@ -9,11 +9,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from mlops_assets.lib.batches import Batches
-from mlops_assets.lib.privacy import privacy_digest
-from mlops_assets.lib.pseudonyms import KEY_VARIABLE
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.personal_data.privacy import privacy_digest
+from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import raw, validated
 from tests.platform import checks

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mlops_assets.lib import desired_state
-from mlops_assets.lib.sandbox import free_port
+from mlops_assets.lib.bundles.sandbox import free_port
+from mlops_assets.lib.records import desired_state
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.stages import rollout
 from tests.platform import HEART, Platform, answers, checks, platform

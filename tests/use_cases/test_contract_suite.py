@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.lib.dbt_project import feature_model, model_name, prepare
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_specs
+from mlops_assets.lib.features.dbt_project import feature_model, model_name, prepare
+from mlops_assets.lib.spec.specs import load_specs
+from mlops_assets.lib.spec.use_case import UseCase
 
 SPECS = load_specs()
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def test_every_column_has_an_example_within_its_contract(spec: UseCase) -> None:
 def test_floors_and_slices_name_what_exists(spec: UseCase) -> None:
     import numpy as np
 
-    from mlops_assets.lib.statistics import metrics
+    from mlops_assets.lib.evaluation.metrics import metrics
 
     known = metrics(np.array([0.0, 1.0]), np.array([0.2, 0.8]), 0.5, np.ones((1, 2)))
     assert set(spec.gate.floors) <= set(known)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib import import_module
 
-from mlops_assets.lib.batches import Batches
+from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.sources.inbox import Fetched, Inbox, SourceError
 from mlops_assets.lib.sources.spec import Source
 

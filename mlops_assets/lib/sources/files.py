@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.lib.batches import SETTLE_SECONDS
+from mlops_assets.lib.records.batches import SETTLE_SECONDS
 from mlops_assets.lib.sources.inbox import Fetched, Inbox, Landed, SourceError
 from mlops_assets.lib.sources.spec import FilesSource
 
@@ -96,6 +96,10 @@ def _listed(url: str, system: Any) -> dict[str, dict[str, Any]]:
     place = url if url.startswith(BUCKET) else str(Path(url).expanduser())
     if any(sign in place for sign in PATTERN):
         found = system.glob(place, detail=True)
+        # A folder that is not there looks like one without files, for ever.
+        if not found and not url.startswith(BUCKET):
+            fixed = place[: min(place.find(sign) for sign in PATTERN if sign in place)]
+            system.info(fixed.rpartition("/")[0] or ".")
     else:
         found = system.find(place, detail=True) or {place: system.info(place)}
     return {

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mlops_assets.lib.batches import Batches, batch_key
 from mlops_assets.lib.digests import digest_of, file_digest, short
+from mlops_assets.lib.records.batches import Batches, batch_key
 
 
 class SourceError(ValueError):

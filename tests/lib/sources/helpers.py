@@ -4,11 +4,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from mlops_assets.lib.batches import Batches
+from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.sources.fetch import fetch
 from mlops_assets.lib.sources.inbox import Fetched
 from mlops_assets.lib.sources.spec import Source
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
 

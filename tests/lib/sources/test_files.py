@@ -55,9 +55,10 @@ def test_a_pattern_chooses_and_a_bad_file_does_not_stop_the_others(
     assert "new.csv: it may still be written" in unsettled
 
 
-def test_a_folder_that_is_not_there_is_named(place: Place, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"source exports: /.*/nowhere is not there"):
-        place.fetch(**local(tmp_path / "nowhere"))
+@pytest.mark.parametrize("pattern", ["", "/*.csv", "/2026-*/[ab].csv"])
+def test_a_folder_that_is_not_there_is_named(place: Place, tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(SourceError, match=r"source exports: /.*/nowhere.* is not there"):
+        place.fetch(**local(tmp_path / "nowhere", pattern))
 
 
 @pytest.fixture

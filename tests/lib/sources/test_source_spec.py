@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mlops_assets.lib.spec import UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from tests.platform import quick_spec
 
 FILES = {"name": "a", "kind": "files", "url": "s3://bucket/*.csv"}
@@ -36,6 +36,8 @@ def spec(*sources: dict[str, Any]) -> UseCase:
         ({**MADE, "options": {"seed": 1}}, "seed is set beside options"),
         ({**MADE, "options": {"colour": 1}}, "Extra inputs are not permitted"),
         ({**MADE, "kind": "fax"}, "does not match any of the expected tags"),
+        ({**FILES, "schedule": "61 * * * *"}, "'61 * * * *' is no schedule: Bad minute"),
+        ({**FILES, "schedule": "@daily"}, "'@daily' has 1 fields; a schedule has five"),
         ({**MADE, "name": "no/folder"}, "should match pattern"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Bundles as training makes, tries and uses them; ``serving.bundle`` is how they are loaded."""

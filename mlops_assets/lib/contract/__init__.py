@@ -1,0 +1,1 @@
+"""The contract: what the columns of a use case are, said once."""

@@ -1,0 +1,1 @@
+"""The contest and its winner: metrics, intervals, pictures, report and model card."""

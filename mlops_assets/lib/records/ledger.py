@@ -1,0 +1,156 @@
+"""The ledger: an append-only, hash-chained record of every decision about a model.
+
+Each entry is one immutable file named by its number and created only if that number is free. Two
+writers cannot take the same place, and a kill in the middle of a write leaves no entry at all. Each
+entry carries the hash of the one before it, so that an edit, a removal or a reordering shows.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from mlops_assets.lib.digests import digest_of
+from mlops_assets.lib.storage.root import Storage
+
+Kind = Literal["approved", "rejected", "promoted", "aborted", "withdrawn", "restored", "erased"]
+# Decisions about one batch.
+BATCH_DECISIONS = ("withdrawn", "restored")
+# Decisions about data; the others are about a version.
+DATA_DECISIONS = (*BATCH_DECISIONS, "erased")
+GENESIS = "0" * 64
+OWN_FIELDS = frozenset({"decision", "use_case", "sequence", "time", "previous", "hash"})
+
+
+class LedgerError(Exception):
+    """The chain is broken; the message names the entry."""
+
+
+class Ledger:
+    """The ledger of one use case."""
+
+    def __init__(self, storage: Storage, use_case: str) -> None:
+        self.storage = storage
+        self.use_case = use_case
+        self.prefix = f"{use_case}/ledger"
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Every readable entry, first to last, as it lies there (``verify`` judges it)."""
+        return [entry for _, entry in self._files() if entry.keys() >= OWN_FIELDS]
+
+    def _files(self) -> list[tuple[str, dict[str, Any]]]:
+        """File name and content of each entry; empty content where it is not a JSON object."""
+        names = [name for name in self.storage.list(self.prefix) if name.endswith(".json")]
+        return [(name, self._read(name)) for name in names]
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            entry: object = self.storage.read_json(f"{self.prefix}/{name}")
+        except (ValueError, IsADirectoryError):
+            return {}
+        return entry if isinstance(entry, dict) else {}
+
+    def append(self, decision: Kind, details: Mapping[str, Any]) -> dict[str, Any]:
+        """Write one decision at the end of the chain.
+
+        Args:
+            decision: What was decided.
+            details: JSON-compatible facts: version, bundle, actor, checks, reasons.
+
+        Returns:
+            The entry as written.
+
+        Raises:
+            LedgerError: If the chain is broken; nothing is added to a broken chain.
+            ValueError: If the details use a field of the ledger, or hold NaN or infinity.
+        """
+        if taken := sorted(OWN_FIELDS & details.keys()):
+            raise ValueError(f"the ledger writes these fields itself: {', '.join(taken)}")
+        # As they will be read back: a key that is a number becomes text, and sorts as text.
+        details = json.loads(json.dumps(dict(details), allow_nan=False))
+        while True:
+            entries = self.verify()
+            entry: dict[str, Any] = {
+                **details,
+                "decision": decision,
+                "use_case": self.use_case,
+                "sequence": len(entries) + 1,
+                "time": datetime.now(UTC).isoformat(),
+                "previous": entries[-1]["hash"] if entries else GENESIS,
+            }
+            entry["hash"] = digest_of(entry)
+            if self.storage.create_json(f"{self.prefix}/{_name(entry['sequence'])}", entry):
+                return entry
+
+    def verify(self) -> list[dict[str, Any]]:
+        """Read the ledger and check its chain from the first entry to the last.
+
+        A ledger cut off at its end, or rewritten as a whole, still chains: only an anchor outside
+        it can show that.
+
+        Returns:
+            The entries.
+
+        Raises:
+            LedgerError: Naming the first entry that was edited, removed or reordered.
+        """
+        previous = GENESIS
+        files = self._files()
+        for number, (name, entry) in enumerate(files, start=1):
+            where = f"{self.use_case} ledger, entry {number}"
+            if not entry:
+                raise LedgerError(f"{where}: {name} is not readable as an entry")
+            found = entry.get("sequence")
+            if found != number or name != _name(number):
+                raise LedgerError(
+                    f"{where}: found number {found} in {name}; one is missing, twice there or moved"
+                )
+            if entry.get("previous") != previous:
+                raise LedgerError(f"{where}: does not follow from the entry before it")
+            body = {key: value for key, value in entry.items() if key != "hash"}
+            if entry.get("hash") != digest_of(body):
+                raise LedgerError(f"{where}: was edited after it was written")
+            previous = entry["hash"]
+        return [entry for _, entry in files]
+
+
+def _name(number: int) -> str:
+    return f"{number:08d}.json"
+
+
+def last_decision(entries: list[dict[str, Any]], bundle: str) -> dict[str, Any] | None:
+    """The newest entry about a bundle."""
+    return next((entry for entry in reversed(entries) if entry.get("bundle") == bundle), None)
+
+
+def awaiting_rollout(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The newest approval, unless its own bundle has been promoted, or rejected, since.
+
+    A bundle that is promoted while a newer one is approved settles its own approval only. One that
+    was made of a batch that has been withdrawn waits for nothing.
+    """
+    settled, out = set(), withdrawn(entries)
+    for entry in reversed(entries):
+        if entry["decision"] == "approved":
+            made_of_bad = out & set(entry.get("batches", ()))
+            return None if made_of_bad or entry.get("bundle") in settled else entry
+        if entry["decision"] in ("promoted", "rejected"):
+            settled.add(entry.get("bundle"))
+    return None
+
+
+def champion(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The entry that made the present champion."""
+    return next((entry for entry in reversed(entries) if entry["decision"] == "promoted"), None)
+
+
+def withdrawn(entries: list[dict[str, Any]]) -> set[str]:
+    """The batches that were taken out and not put back."""
+    latest = {e["batch"]: e["decision"] for e in entries if e["decision"] in BATCH_DECISIONS}
+    return {batch for batch, decision in latest.items() if decision == "withdrawn"}
+
+
+def last_verdict(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The newest decision of the gate."""
+    verdicts = ("approved", "rejected")
+    return next((entry for entry in reversed(entries) if entry["decision"] in verdicts), None)

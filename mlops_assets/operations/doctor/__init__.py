@@ -1,0 +1,1 @@
+"""``mlops doctor``: one examination a function, and what they have in common."""

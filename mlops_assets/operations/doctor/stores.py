@@ -1,0 +1,94 @@
+"""The stores: the storage root, Dagster's instance and MLflow's tracking store."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlops_assets import home
+from mlops_assets.lib.storage.root import Storage
+from mlops_assets.operations.doctor.finding import Finding
+from serving.storage.bucket import SCHEME
+
+# A file under a temporary name may be at work for so long.
+OLD_SECONDS = 600.0
+HEARTBEAT_SECONDS = 90.0
+
+
+def storage() -> Iterator[Finding]:
+    """Whether the storage root can be written, and what was left half-written."""
+    store = Storage(home.storage_root())
+    root, remote = store.root, store.root.startswith(SCHEME)
+    if not remote and not Path(root).is_dir():
+        yield Finding("storage", "ok", f"{root} is not there yet; it is made when first written to")
+        return
+    try:
+        store.check()
+    except OSError as error:
+        do = "see `Storage on S3` in docs/operations.md" if remote else "move it to a local disk"
+        yield Finding("storage", "fail", str(error), do)
+        return
+    old = [
+        key
+        for key in store.leftovers(".")
+        if store.exists(key) and time.time() - store.changed(key) > OLD_SECONDS
+    ]
+    if old:
+        said = f"{len(old)} half-written files of killed processes, for example {old[0]}"
+        yield Finding("storage", "warn", said, "harmless; `mlops prune` removes them")
+    else:
+        yield Finding("storage", "ok", f"{root} can be written; nothing half-written")
+
+
+def dagster() -> Iterator[Finding]:
+    """Runs whose process is gone, and whether the daemon is at work."""
+    import dagster as dg
+
+    from mlops_assets.launcher import is_alive, reported_process
+
+    if not (home.home() / "dagster").is_dir():
+        yield Finding("Dagster", "ok", "no instance yet; the first start makes it")
+        return
+    unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    unfinished += [dg.DagsterRunStatus.CANCELING]
+    with dg.DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+        runs = instance.get_runs(dg.RunsFilter(statuses=unfinished))
+        processes = [(run, reported_process(instance, run.run_id)) for run in runs]
+        stuck = [run for run, process in processes if process and not is_alive(*process)]
+        daemons = instance.get_daemon_statuses()
+        beats = [s.last_heartbeat.timestamp for s in daemons.values() if s.last_heartbeat]
+        # Dagster itself calls a daemon healthy for half an hour after its last sign of life.
+        alive = bool(beats) and time.time() - max(beats) < HEARTBEAT_SECONDS
+    if stuck:
+        named = ", ".join(f"{run.job_name} {run.run_id[:8]}" for run in stuck)
+        do = (
+            "its daemon ends them within seconds"
+            if alive
+            else "start Dagster (`make demo` or `make dev`): it ends them and asks for them again"
+        )
+        yield Finding("Dagster", "warn", f"runs whose process is gone: {named}", do)
+    else:
+        state = "its daemon is at work" if alive else "not running"
+        yield Finding("Dagster", "ok", f"{len(runs)} runs at work, none stuck; {state}")
+
+
+def mlflow() -> Iterator[Finding]:
+    """Whether the tracking store opens, and runs that nobody will end."""
+    from mlops_assets.resources import MlflowTracking
+
+    uri = home.mlflow_uri()
+    if uri.startswith("sqlite") and not (home.mlflow_folder() / home.MLFLOW_READY).exists():
+        yield Finding("MLflow", "ok", "no store yet; the first training makes it")
+        return
+    import dagster as dg
+
+    tracking = MlflowTracking(
+        tracking_uri=uri, ui=home.url("mlflow"), dagster_ui=home.url("dagster")
+    )
+    with dg.DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+        orphans = tracking.orphans(instance)
+    if orphans:
+        said = f"{len(orphans)} runs say RUNNING though their Dagster run has ended"
+        do = "start Dagster: its sensor mlflow_reaper ends them"
+        yield Finding("MLflow", "warn", said, do)
+    else:
+        yield Finding("MLflow", "ok", "the store opens; no run is left RUNNING")

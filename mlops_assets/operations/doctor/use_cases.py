@@ -1,0 +1,63 @@
+"""The use cases: specs that can be read, ledgers that hold, champions that are whole."""
+
+from collections.abc import Iterator
+
+from mlops_assets import home
+from mlops_assets.lib.records import desired_state
+from mlops_assets.lib.records.ledger import Ledger, LedgerError, champion
+from mlops_assets.lib.spec.specs import load_specs
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
+from mlops_assets.operations.doctor.finding import Finding
+from mlops_assets.operations.withdraw import serves_withdrawn
+
+
+def use_cases() -> Iterator[Finding]:
+    """Every spec, with its ledger and its champion."""
+    specs = load_specs()
+    yield Finding("specs", "ok", ", ".join(specs))
+    store = Storage(home.storage_root())
+    for spec in specs.values():
+        yield from _use_case(store, spec)
+
+
+def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
+    from mlops_assets.lib.bundles.bundle import verify_stored
+    from serving.bundle.manifest import BundleError
+
+    try:
+        entries = Ledger(store, spec.name).verify()
+    except LedgerError as error:
+        do = "somebody edited it: bring it back from a backup; nothing is promoted until it holds"
+        yield Finding(f"{spec.name} ledger", "fail", str(error), do)
+        return
+    yield Finding(f"{spec.name} ledger", "ok", f"{len(entries)} entries, the chain holds")
+    crowned = champion(entries)
+    if crowned is None:
+        yield Finding(f"{spec.name} champion", "ok", "none yet")
+        return
+    about, version = f"{spec.name} champion", crowned["version"]
+    try:
+        manifest = verify_stored(store, crowned["path"], crowned["bundle"])
+    except BundleError as error:
+        do = f"materialise {spec.name}/registered_version, or promote another version"
+        yield Finding(about, "fail", f"the bundle of version {version} is damaged: {error}", do)
+        return
+    agreed = manifest["lineage"]["contract"]
+    present = spec.contract
+    if agreed["version"] == present.version and agreed["digest"] != present.digest:
+        said = f"it has changed since version {version} was trained, and is still {present.version}"
+        do = "raise contract.version if the data mean something else; if not, nothing is to be done"
+        yield Finding(f"{spec.name} contract", "warn", said, do)
+    gone = serves_withdrawn(store, entries)
+    if gone:
+        said = f"version {version} was trained on {', '.join(gone)}, which is withdrawn"
+        do = "land better data: the next promoted version replaces it"
+        yield Finding(about, "warn", said, do)
+    role = desired_state.read(store, spec.name, home.environment()).get("champion")
+    if role is None or role["digest"] != crowned["bundle"]:
+        said = f"the desired state names {role and role['version']}, the ledger {version}"
+        do = f"a rollout is at work, or was killed: materialise {spec.name}/rollout"
+        yield Finding(about, "warn", said, do)
+    elif not gone:
+        yield Finding(about, "ok", f"version {version}, its files are whole")

@@ -1,0 +1,49 @@
+"""The pointers that serving and the stages read: desired state and current records."""
+
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.lib.records import current, desired_state
+from mlops_assets.lib.storage.root import Storage
+from serving.follower import DesiredState, Role
+from serving.settings import Settings
+
+ROLE = {"version": "4", "bundle": "tiny/bundles/" + "a" * 64, "digest": "a" * 64, "percent": 100}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path)
+
+
+def test_nothing_is_desired_before_it_is_written(storage: Storage) -> None:
+    assert desired_state.read(storage, "tiny", "dev") == {}
+
+
+def test_desired_state_is_read_as_written_and_by_environment(storage: Storage) -> None:
+    desired_state.write(storage, "tiny", "dev", {"champion": ROLE})
+    assert desired_state.read(storage, "tiny", "dev") == {"champion": ROLE}
+    assert desired_state.read(storage, "tiny", "prod") == {}
+    assert desired_state.read(storage, "other", "dev") == {}
+    desired_state.write(storage, "tiny", "dev", {})
+    assert desired_state.read(storage, "tiny", "dev") == {}
+
+
+def test_serving_app_finds_and_understands_the_desired_state(storage: Storage) -> None:
+    desired_state.write(storage, "tiny", "prod", {"champion": ROLE})
+    settings = Settings(use_case="tiny", storage_root=storage.root, environment="prod")
+    assert settings.desired_state == desired_state.key("tiny", "prod")
+    state = DesiredState.model_validate_json(storage.local(settings.desired_state).read_bytes())
+    assert (state.use_case, state.environment) == ("tiny", "prod")
+    role = Role.model_validate(state.roles["champion"])
+    assert (role.version, role.bundle, role.digest) == ("4", ROLE["bundle"], "a" * 64)
+
+
+def test_current_record_is_the_last_one_written(storage: Storage) -> None:
+    assert current.read(storage, "tiny", "candidates/xgboost") is None
+    for digest in ("one", "two"):
+        current.write(storage, "tiny", "candidates/xgboost", {"digest": digest})
+    assert current.read(storage, "tiny", "candidates/xgboost") == {"digest": "two"}
+    assert current.read(storage, "tiny", "candidates/logistic_regression") is None
+    assert current.read(storage, "other", "candidates/xgboost") is None
