@@ -145,6 +145,7 @@ def build_router(
             "features": manifest.features if manifest else None,
             "threshold": manifest.threshold if manifest else None,
             "lineage": manifest.lineage if manifest else None,
+            "not_compiled": served.bundle.not_compiled if served else None,
             "loaded_at": served.loaded_at.isoformat() if served else None,
             "desired": {"version": desired.version, "digest": desired.digest} if desired else None,
             "problem": state.problem,

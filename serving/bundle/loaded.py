@@ -108,7 +108,13 @@ class Bundle:
         rows = golden.replay(
             folder / "golden.parquet", contract, manifest.features, features, model
         )
-        return cls(digest, manifest, contract, rows, features, model)
+        features.compile(contract.columns, rows)
+        return cls(digest, manifest, contract, len(rows), features, model)
+
+    @property
+    def not_compiled(self) -> str | None:
+        """Why DuckDB computes the features of every row; None if a compiled function does."""
+        return self._features.not_compiled
 
     def predict(
         self, rows: Sequence[Row], observe: Observer = lambda stage, seconds: None
