@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from mlops_assets.lib.specs import load_spec
 from mlops_assets.lib.synthetic import ChurnOptions, write
 from serving.bundle.columns import Column
-from serving.bundle.compiler.code import Rule, Value, Writer
+from serving.bundle.compiler.code import Rule, Writer
 from serving.bundle.compiler.compiled import Compiled
 from serving.bundle.compiler.operations import RULES
 from serving.bundle.compiler.plan import Node, UnsupportedError, bound
 from serving.bundle.compiler.proof import made_rows
+from serving.bundle.compiler.values import Value
 from serving.bundle.features import FeatureError, FeatureRunner
 from serving.bundle.loaded import Bundle
 from tests.lib.helpers import validated

@@ -8,8 +8,9 @@ the type, so that the row is handed back.
 from collections.abc import Sequence
 from typing import Final
 
-from serving.bundle.compiler.code import Number, Value, Writer, is_integer, is_number
+from serving.bundle.compiler.code import Writer
 from serving.bundle.compiler.plan import BOOLEAN, DOUBLE, FLOAT, Node, Type, UnsupportedError
+from serving.bundle.compiler.values import Number, Value, is_integer, is_number
 
 _EXACT_FLOAT: Final = 2**24
 _EXACT_DOUBLE: Final = 2**53

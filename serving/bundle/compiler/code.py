@@ -15,80 +15,15 @@ parsed them, and an operation is looked up by name in a table. It is executed wi
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from serving.bundle.compiler.plan import BOOLEAN, DOUBLE, FLOAT, Node, Type, UnsupportedError
 from serving.bundle.compiler.runtime import NAMES, from_days, from_microseconds, single
+from serving.bundle.compiler.values import Number, Value, is_number, limits
 
-Number = int | float
-
-#: Below it every integer is exact in a double.
-_EXACT: Final = 2**53
-_SINGLE_EXACT: Final = 2**24
-_INTEGERS: Final[dict[str, tuple[int, int]]] = {
-    **{f"{s}INT": (-(2 ** (n - 1)), 2 ** (n - 1) - 1) for s, n in
-       (("TINY", 8), ("SMALL", 16), ("BIG", 64), ("HUGE", 128))},
-    **{f"U{s}INT": (0, 2**n - 1) for s, n in
-       (("TINY", 8), ("SMALL", 16), ("BIG", 64), ("HUGE", 128))},
-    "INTEGER": (-(2**31), 2**31 - 1),
-    "UINTEGER": (0, 2**32 - 1),
-}  # fmt: skip
-# Far enough from the largest for the rounding of the last step.
-_LARGEST_DOUBLE: Final = 1e300
-_LARGEST_FLOAT: Final = 3.4e38
 # Python refuses a hundred levels of indentation.
 _DEEPEST: Final = 60
-
-
-def is_integer(kind: Type) -> bool:
-    """Whether values of a type are whole numbers."""
-    return kind.name in _INTEGERS
-
-
-def is_number(kind: Type) -> bool:
-    """Whether a type has arithmetic."""
-    return is_integer(kind) or kind in (FLOAT, DOUBLE) or kind.name == "DECIMAL"
-
-
-def limits(kind: Type) -> tuple[Number, Number]:
-    """Between what the values of a type are kept; a DECIMAL is its integer without the point."""
-    if kind == DOUBLE:
-        return -_LARGEST_DOUBLE, _LARGEST_DOUBLE
-    if kind == FLOAT:
-        return -_LARGEST_FLOAT, _LARGEST_FLOAT
-    if kind.name == "DECIMAL":
-        largest = min(10**kind.width - 1, _EXACT)
-        return -largest, largest
-    lowest, highest = _INTEGERS.get(kind.name, (0, 1))
-    return max(lowest, -_EXACT), min(highest, _EXACT)
-
-
-@dataclass(frozen=True)
-class Value:
-    """Something computed: what the code calls it and what is known of it.
-
-    Attributes:
-        text: A local variable or a literal; evaluating it costs and changes nothing.
-        type: DuckDB's type.
-        nullable: Whether it can be None.
-        low: No value is less, where it is a number.
-        high: No value is greater.
-        rounded: False for a FLOAT that still has the digits of a double.
-    """
-
-    text: str
-    type: Type
-    nullable: bool = False
-    low: Number = 0
-    high: Number = 1
-    rounded: bool = True
-
-    @property
-    def largest(self) -> Number:
-        """The largest absolute value."""
-        return max(abs(self.low), abs(self.high))
-
 
 #: Writes one operation over its arguments.
 Rule = Callable[["Writer", Node, Sequence[Value]], Value]
@@ -261,30 +196,6 @@ def _merged(name: str, kind: Type, values: Sequence[Value], nullable: bool) -> V
     return Value(name, kind, nullable, low, high)
 
 
-def _literal(writer: Writer, node: Node) -> Value:
-    kind, content = node.type, node.value
-    if content is None:
-        return Value("None", kind, nullable=True)
-    if kind == BOOLEAN or kind.name == "VARCHAR":
-        return Value(ascii(content), kind)
-    if kind.name == "TIMESTAMP":
-        return writer.constant(from_microseconds(content), kind)
-    if kind.name == "DATE":
-        return writer.constant(from_days(content), kind)
-    if kind in (FLOAT, DOUBLE):
-        number: Number = single(content) if kind == FLOAT else float(content)
-    elif is_number(kind) and isinstance(content, dict):
-        number = content["upper"] * 2**64 + content["lower"]
-    elif is_number(kind):
-        number = int(content)
-    else:
-        raise UnsupportedError(f"a constant of the type {kind}")
-    lowest, highest = limits(kind)
-    if not (math.isfinite(number) and lowest <= number <= highest):
-        raise UnsupportedError(f"the constant {number} as {kind}")
-    return Value(f"({number!r})", kind, False, number, number)
-
-
 def function(
     body: Sequence[str], constants: Mapping[str, Any], extra: Mapping[str, Any]
 ) -> tuple[Callable[..., Any], str]:
@@ -309,3 +220,27 @@ def function(
         raise UnsupportedError(f"Python cannot compile it: {error}") from None
     made: Callable[..., Any] = names["features"]
     return made, source
+
+
+def _literal(writer: Writer, node: Node) -> Value:
+    kind, content = node.type, node.value
+    if content is None:
+        return Value("None", kind, nullable=True)
+    if kind == BOOLEAN or kind.name == "VARCHAR":
+        return Value(ascii(content), kind)
+    if kind.name == "TIMESTAMP":
+        return writer.constant(from_microseconds(content), kind)
+    if kind.name == "DATE":
+        return writer.constant(from_days(content), kind)
+    if kind in (FLOAT, DOUBLE):
+        number: Number = single(content) if kind == FLOAT else float(content)
+    elif is_number(kind) and isinstance(content, dict):
+        number = content["upper"] * 2**64 + content["lower"]
+    elif is_number(kind):
+        number = int(content)
+    else:
+        raise UnsupportedError(f"a constant of the type {kind}")
+    lowest, highest = limits(kind)
+    if not (math.isfinite(number) and lowest <= number <= highest):
+        raise UnsupportedError(f"the constant {number} as {kind}")
+    return Value(f"({number!r})", kind, False, number, number)

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from serving.bundle.columns import Column
-from serving.bundle.compiler.code import Value, Writer, function, is_integer
+from serving.bundle.compiler.code import Writer, function
 from serving.bundle.compiler.operations import RULES
 from serving.bundle.compiler.plan import BOOLEAN, Node, Type, UnsupportedError
+from serving.bundle.compiler.values import Value, is_integer
 
 # Where the contract sets no limit: wide, and yet sums and products of a few stay within `code`'s.
 _LARGEST_INTEGER: Final = 2**48
