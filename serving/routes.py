@@ -199,6 +199,7 @@ def _model(use_case: UseCase, settings: Settings) -> dict[str, Any]:
         "features": manifest.features if manifest else None,
         "threshold": manifest.threshold if manifest else None,
         "lineage": manifest.lineage if manifest else None,
+        "not_compiled": served.bundle.not_compiled if served else None,
         "loaded_at": served.loaded_at.isoformat() if served else None,
         "desired": {"version": wanted.version, "digest": wanted.digest} if wanted else None,
         "problem": state.problem,

@@ -30,7 +30,7 @@ def replay(
     features: Sequence[str],
     runner: FeatureRunner,
     model: Model,
-) -> int:
+) -> list[Row]:
     """Check that every golden row gives the features and the probability it was made with.
 
     Args:
@@ -41,7 +41,7 @@ def replay(
         model: The bundle's model.
 
     Returns:
-        The number of rows replayed.
+        The rows, as the contract reads them.
 
     Raises:
         BundleError: With the row, the feature and both values of the first difference.
@@ -63,7 +63,7 @@ def replay(
         if expected is None or not abs(value - expected) <= PROBABILITY_TOLERANCE:
             where = f"{path}: row {record['row_id']!r}: probability"
             raise BundleError(f"{where}: expected {expected!r}, computed {value!r}")
-    return len(rows)
+    return rows
 
 
 def _columns(features: Sequence[str]) -> list[str]:

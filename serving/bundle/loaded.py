@@ -109,9 +109,15 @@ class Bundle:
         rows = golden.replay(
             folder / "golden.parquet", contract, manifest.features, features, model
         )
+        features.compile(contract.columns, rows)
         seen = read_training_range(folder / "reference.json", contract)
         contract_digest = file_digest(contract_path)
-        return cls(digest, manifest, contract, contract_digest, seen, rows, features, model)
+        return cls(digest, manifest, contract, contract_digest, seen, len(rows), features, model)
+
+    @property
+    def not_compiled(self) -> str | None:
+        """Why DuckDB computes the features of every row; None if a compiled function does."""
+        return self._features.not_compiled
 
     def features(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """Return the features of rows that `contract.validate_row` returned, at least one.
