@@ -28,6 +28,11 @@ def cache_folder() -> Path:
     return home() / "cache"
 
 
+def spool_folder() -> Path:
+    """Predictions of the serving app on their way to the storage root."""
+    return home() / "spool"
+
+
 def mlflow_folder() -> Path:
     """The local MLflow store and its artifacts."""
     return home() / "mlflow"

@@ -1,5 +1,6 @@
 """Puts the parts together: one app, its use cases, and a follower for each."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.middleware import Observe
 from serving.predict import Predict
+from serving.prediction_log.log import PredictionLog
 from serving.routes import ROW_SCHEMA, build_router
 from serving.settings import Settings
 from serving.storage.source import open_source
@@ -27,6 +29,7 @@ class App:
     than validation, features and model together (`tests/benchmarks/serving.py`).
 
     Attributes:
+        log: Keeps every answer.
         documented: The FastAPI app with everything else, and the documentation of everything.
         use_cases: What is served, by name.
     """
@@ -39,17 +42,18 @@ class App:
             suspects: Shared with a supervisor, if there is one.
         """
         self.metrics = Metrics(settings.use_cases)
+        self.log = PredictionLog(settings)
         source = open_source(settings.storage_root)
         self.use_cases = {
             name: UseCase(
                 name,
                 settings,
-                Follower(name, settings, source, self.metrics, suspects),
+                Follower(name, settings, source, self.metrics, self.log, suspects),
                 self.metrics,
             )
             for name in settings.use_cases
         }
-        self.predict = Predict(self.use_cases, settings, self.metrics)
+        self.predict = Predict(self.use_cases, settings, self.metrics, self.log)
         self.documented = self._documented(settings)
         self._observed = Observe(self._dispatch, self.metrics)
 
@@ -74,14 +78,23 @@ class App:
                 return
         await self.documented(scope, receive, send)
 
+    async def _watch_log(self) -> None:
+        while True:
+            self.metrics.watch(self.log)
+            await asyncio.sleep(1)
+
     def _documented(self, settings: Settings) -> FastAPI:
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+            self.log.start()
             for use_case in self.use_cases.values():
                 use_case.follower.start()
+            watching = asyncio.create_task(self._watch_log())
             yield
+            watching.cancel()
             for use_case in self.use_cases.values():
                 use_case.follower.stop()
+            await asyncio.to_thread(self.log.stop)
 
         # Its pages bring their scripts along; FastAPI's own load them from a CDN.
         title = f"Predictions for {', '.join(self.use_cases)}"

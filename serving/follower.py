@@ -20,6 +20,8 @@ from serving.bundle.manifest import BundleError
 from serving.desired import CHAMPION, ON_TRIAL, DesiredState, Role, read_desired
 from serving.lane import Lane
 from serving.metrics import Metrics
+from serving.prediction_log.log import PredictionLog
+from serving.prediction_log.streams import Predictions
 from serving.settings import Settings
 from serving.storage.bucket import StoreError
 from serving.storage.source import Source
@@ -35,12 +37,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Served:
-    """A bundle that serves, and as what. Replaced as a whole, never changed."""
+    """A bundle that serves, and as what. Replaced as a whole, never changed.
+
+    Attributes:
+        name: Of its role.
+        role: What the desired state says of it.
+        bundle: What answers.
+        lane: Where it answers.
+        stream: How its answers are recorded.
+        loaded_at: When it began to serve as this.
+    """
 
     name: str
     role: Role
     bundle: Bundle
     lane: Lane
+    stream: Predictions
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -84,6 +96,7 @@ class Follower:
         settings: Settings,
         source: Source,
         metrics: Metrics,
+        log: PredictionLog,
         suspects: Suspects | None = None,
     ) -> None:
         """Start with nothing to serve.
@@ -93,6 +106,7 @@ class Follower:
             settings: For the environment, the pace, and the length of queues.
             source: Where desired states and bundles lie.
             metrics: Counts swaps and failures.
+            log: Where answers will be recorded.
             suspects: Who was on trial when a worker crashed; None without a supervisor.
         """
         self._use_case = use_case
@@ -101,6 +115,7 @@ class Follower:
         self._key = settings.desired_state(use_case)
         self._where = source.name(self._key)
         self._metrics = metrics
+        self._log = log
         self._suspects = suspects
         self.state = Following(problem=f"{self._where}: not looked at yet", looked=False)
         # Unlike any real stamp, so that the first look is a change.
@@ -217,11 +232,14 @@ class Follower:
         for each in before.roles.values():
             if each.role.digest == role.digest:
                 # The same content in another role, version or share: nothing to load.
-                return Served(name, role, each.bundle, each.lane)
+                return self._served(name, role, each.bundle, each.lane)
         with self._source.bundle(role.bundle) as folder:
             bundle = Bundle.load(folder, role.digest, self._use_case)
         lane = Lane(bundle, self._settings.queue_rows, self._metrics.batch(self._use_case))
-        return Served(name, role, bundle, lane)
+        return self._served(name, role, bundle, lane)
+
+    def _served(self, name: str, role: Role, bundle: Bundle, lane: Lane) -> Served:
+        return Served(name, role, bundle, lane, self._log.predictions(bundle, name, role.version))
 
     def _attempt(self, step: Callable[[], T], known: str | None) -> tuple[T | None, str | None]:
         """Try a step; a failure is told, and tried again later."""

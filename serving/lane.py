@@ -40,11 +40,11 @@ class Scored:
     """What a bundle made of the rows of one request.
 
     Attributes:
-        probabilities: Of the positive class, a float a row.
+        probabilities: Of the positive class, float64 ``[rows]``.
         features: float32 ``[rows, features]``.
     """
 
-    probabilities: list[float]
+    probabilities: NDArray[np.float64]
     features: NDArray[np.float32]
 
 
@@ -143,7 +143,7 @@ def _compute(jobs: list[_Job], bundle: Bundle, observe: Observer, queued: float)
     try:
         features = bundle.features(rows)
         computed = perf_counter()
-        probabilities = bundle.probabilities(features).tolist()
+        probabilities = bundle.probabilities(features)
     except Exception as error:
         if len(jobs) == 1:
             return [(jobs[0], error)]

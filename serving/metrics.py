@@ -8,13 +8,15 @@ read when it is asked for.
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client import generate_latest as _generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from serving.prediction_log.log import PredictionLog
 
 # A row takes less than a millisecond; the lower buckets are where a regression shows first.
 _SECONDS: Final = (
@@ -89,6 +91,17 @@ class Metrics:
         self._failures = counter(
             "bundle_failures", "Attempts to follow the desired state that failed", "use_case"
         )
+        self._log_dropped = counter("log_dropped", "Records that the prediction log lost", "reason")
+        self._log_stored = counter("log_stored", "Records that reached the storage root")
+
+        def backlog(name: str, help_: str, mode: Literal["livesum", "livemax"]) -> Gauge:
+            name = f"serving_log_backlog_{name}"
+            return Gauge(name, help_, registry=registry, multiprocess_mode=mode)
+
+        self._log_records = backlog("records", "Records on their way to the storage", "livesum")
+        self._log_bytes = backlog("bytes", "Size of what waits on the disk", "livesum")
+        self._log_seconds = backlog("seconds", "Age of the oldest record on its way", "livemax")
+        self._seen: dict[str, int] = {}
         for use_case in use_cases:
             self._swaps.labels(use_case)
             self._failures.labels(use_case)
@@ -152,6 +165,19 @@ class Metrics:
     def failed(self, use_case: str) -> None:
         """Count a failed attempt to follow the desired state."""
         self._of(self._failures, use_case).inc()
+
+    def watch(self, log: PredictionLog) -> None:
+        """Take over what the prediction log counts."""
+        backlog = log.backlog()
+        self._log_records.set(backlog.queued + backlog.spooled)
+        self._log_bytes.set(backlog.size)
+        self._log_seconds.set(backlog.oldest_seconds)
+        for reason, lost in log.dropped.items():
+            self._log_dropped.labels(reason).inc(lost - self._seen.get(reason, 0))
+            self._seen[reason] = lost
+        stored = log.stored
+        self._log_stored.inc(stored - self._seen.get("", 0))
+        self._seen[""] = stored
 
     def text(self) -> bytes:
         """Return every metric in Prometheus' text format, those of all workers together."""

@@ -4,7 +4,9 @@ It is plain ASGI: FastAPI's own way from a request to a function costs as much a
 an answer. FastAPI only describes it (see `serving.routes`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
+from time import time
 from typing import Any, Final
 from uuid import uuid4
 
@@ -15,6 +17,7 @@ from serving.bundle.contract import RowError, decode
 from serving.bundle.features import FeatureError
 from serving.lane import BusyError, LateError
 from serving.metrics import Metrics
+from serving.prediction_log.log import PredictionLog
 from serving.settings import Settings
 from serving.use_case import Answer, NothingServesError, UseCase
 
@@ -39,6 +42,30 @@ class RefusedError(Exception):
         self.retry = retry
 
 
+class Asked:
+    """The rows of one request, and whose they are.
+
+    Attributes:
+        payloads: What it holds for each row.
+        request_id: Its id.
+        entity: Whom the rows are about, if the client says so.
+        size: Bytes of its body.
+        ids: A new prediction id for each row.
+    """
+
+    __slots__ = ("entity", "ids", "payloads", "request_id", "size")
+
+    def __init__(
+        self, payloads: list[object], request_id: str, entity: str | None, size: int
+    ) -> None:
+        """Give each row an id."""
+        self.payloads = payloads
+        self.request_id = request_id
+        self.entity = entity
+        self.size = size
+        self.ids = [uuid4().hex for _ in payloads]
+
+
 class Predict:
     """Answers one row, or a list of rows.
 
@@ -47,7 +74,11 @@ class Predict:
     """
 
     def __init__(
-        self, use_cases: Mapping[str, UseCase], settings: Settings, metrics: Metrics
+        self,
+        use_cases: Mapping[str, UseCase],
+        settings: Settings,
+        metrics: Metrics,
+        log: PredictionLog,
     ) -> None:
         """Answer for some use cases.
 
@@ -55,11 +86,14 @@ class Predict:
             use_cases: By name.
             settings: For the number of rows a request may hold.
             metrics: Counts predictions.
+            log: Keeps every answer.
         """
         self._use_cases = use_cases
         self._only = next(iter(use_cases.values())) if len(use_cases) == 1 else None
         self._settings = settings
         self._metrics = metrics
+        self._log = log
+        self._refuses = settings.log_when_full == "refuse"
         self.draining = False
 
     async def __call__(
@@ -82,9 +116,8 @@ class Predict:
         many = type(payload) is list
         payloads: list[object] = payload if many else [payload]  # type: ignore[assignment]
         self._check_count(len(payloads))
-        request_id = _request_id(scope)
-        answer = await self.ask(use_case, payloads, entity_of(scope) or request_id)
-        answers = self._describe(use_case, answer)
+        asked = Asked(payloads, _request_id(scope), entity_of(scope), len(body))
+        answers = self._describe(use_case, await self.ask(use_case, asked), asked.ids)
         return answers if many else answers[0]
 
     def choose(self, name: str | None) -> UseCase:
@@ -102,14 +135,19 @@ class Predict:
             raise RefusedError(404, f"this server serves {', '.join(self._use_cases)} only")
         return found
 
-    async def ask(self, use_case: UseCase, payloads: list[object], key: str) -> Answer:
-        """Have rows answered; whatever stands in the way becomes a refusal.
+    async def ask(self, use_case: UseCase, asked: Asked) -> Answer:
+        """Have rows answered and recorded; whatever stands in the way becomes a refusal.
 
         Raises:
             RefusedError: With the status that tells the client what to do.
         """
+        if self._refuses and self._log.full:
+            self._metrics.refused("log")
+            raise RefusedError(503, "the prediction log cannot keep up; try again", retry=True)
         try:
-            return await use_case.answer(payloads, key, _nothing)
+            return await use_case.answer(
+                asked.payloads, asked.entity or asked.request_id, partial(self._record, asked)
+            )
         except RowError as error:
             raise RefusedError(422, error.problems) from None
         except FeatureError as error:
@@ -125,17 +163,34 @@ class Predict:
             self._metrics.refused("late")
             raise RefusedError(503, "it took too long; try again", retry=True) from None
 
+    def _record(self, asked: Asked, answer: Answer) -> None:
+        count, scored = len(asked.ids), answer.scored
+        self._log.append(
+            answer.served.stream,
+            time(),
+            asked.ids,
+            [asked.request_id] * count,
+            answer.rows,
+            scored.features,
+            scored.probabilities,
+            [asked.entity] * count,
+            asked.size,
+        )
+
     def _check_count(self, rows: int) -> None:
         most = self._settings.batch_rows
         if not 1 <= rows <= most:
             message = f"must hold 1 to {most} rows; got {rows}"
             raise RefusedError(422, [{"loc": ["body"], "msg": message, "type": "row_count"}])
 
-    def _describe(self, use_case: UseCase, answer: Answer) -> list[dict[str, Any]]:
+    def _describe(
+        self, use_case: UseCase, answer: Answer, ids: Sequence[str]
+    ) -> list[dict[str, Any]]:
         served, name, metrics = answer.served, use_case.name, self._metrics
         bundle, version = served.bundle, served.role.version
         answers = []
-        for row, probability in zip(answer.rows, answer.scored.probabilities, strict=True):
+        probabilities = answer.scored.probabilities.tolist()
+        for prediction_id, row, probability in zip(ids, answer.rows, probabilities, strict=True):
             outcome = bundle.classify(probability)
             metrics.prediction(name, served.name, version, str(outcome.value), probability)
             warnings = bundle.seen.warnings(row)
@@ -143,7 +198,7 @@ class Predict:
                 metrics.out_of_range(name, warned.column)
             answers.append(
                 {
-                    "prediction_id": uuid4().hex,
+                    "prediction_id": prediction_id,
                     "use_case": name,
                     "version": version,
                     "digest": bundle.digest,
@@ -156,10 +211,6 @@ class Predict:
                 }
             )
         return answers
-
-
-def _nothing(_: Answer) -> None:
-    return None
 
 
 def entity_of(scope: Scope) -> str | None:

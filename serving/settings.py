@@ -39,6 +39,36 @@ _SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
         "how long clients are sent away before a stop; default: 1",
     ),
     "log_level": (("SERVING_LOG_LEVEL",), "DEBUG, INFO, WARNING or ERROR; default: INFO"),
+    "log_spool": (
+        ("SERVING_LOG_SPOOL",),
+        "a folder on a local disk for predictions on their way to the storage; "
+        "default: $MLOPS_HOME/spool or .mlops/spool",
+    ),
+    "log_spool_mb": (("SERVING_LOG_SPOOL_MB",), "the most the spool may hold; default: 1024"),
+    "log_inputs": (("SERVING_LOG_INPUTS",), "whether the values of requests are kept: true"),
+    "log_features": (("SERVING_LOG_FEATURES",), "whether the features are kept: true"),
+    "log_entity_ids": (("SERVING_LOG_ENTITY_IDS",), "whether ids of entities are kept: true"),
+    "log_shadow_share": (
+        ("SERVING_LOG_SHADOW_SHARE",),
+        "the share of a shadow's predictions that is kept, 0 to 1; default: 1",
+    ),
+    "log_when_full": (
+        ("SERVING_LOG_WHEN_FULL",),
+        "drop: answer and count what is not kept; refuse: answer 503; default: drop",
+    ),
+    "log_roll_seconds": (
+        ("SERVING_LOG_ROLL_SECONDS",),
+        "how often predictions become a file of the storage; default: 30",
+    ),
+    "log_roll_records": (
+        ("SERVING_LOG_ROLL_RECORDS",),
+        "with so many predictions they become one earlier; default: 50000",
+    ),
+    "log_queue_records": (
+        ("SERVING_LOG_QUEUE_RECORDS",),
+        "predictions that may wait in memory; default: 20000",
+    ),
+    "log_queue_mb": (("SERVING_LOG_QUEUE_MB",), "memory they may take; default: 64"),
 }
 
 
@@ -78,6 +108,18 @@ class Settings(BaseModel):
         challenger_seconds: After which the champion answers in a challenger's place.
         drain_seconds: How long answers send their clients away before a stop.
         log_level: The least severe level that is logged.
+        log_spool: Where predictions wait for the storage; a folder on a local disk, which any
+            number of workers may share.
+        log_spool_mb: The most a worker's part of the spool may hold.
+        log_inputs: Whether the values of requests are kept.
+        log_features: Whether the features are kept.
+        log_entity_ids: Whether the ids of entities are kept.
+        log_shadow_share: The share of a shadow's predictions that is kept.
+        log_when_full: Whether what cannot be kept is answered all the same, and counted, or 503.
+        log_roll_seconds: How often predictions become a file.
+        log_roll_records: With so many they become one earlier.
+        log_queue_records: Predictions that may wait in memory.
+        log_queue_mb: Memory that they may take, roughly.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,6 +140,17 @@ class Settings(BaseModel):
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(lambda v: str(v).upper())
     ] = "INFO"
+    log_spool: str = Field(default=".mlops/spool", min_length=1)
+    log_spool_mb: int = Field(default=1024, ge=1)
+    log_inputs: bool = True
+    log_features: bool = True
+    log_entity_ids: bool = True
+    log_shadow_share: float = Field(default=1.0, ge=0, le=1)
+    log_when_full: Literal["drop", "refuse"] = "drop"
+    log_roll_seconds: float = Field(default=30.0, ge=0.1, le=3600)
+    log_roll_records: int = Field(default=50_000, ge=1, le=1_000_000)
+    log_queue_records: int = Field(default=20_000, ge=1)
+    log_queue_mb: int = Field(default=64, ge=1)
 
     def desired_state(self, use_case: str) -> str:
         """The file that says what to serve of a use case, under the storage root."""
@@ -117,9 +170,9 @@ def load_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Setti
         name: options[name] or next((environ[v] for v in variables if environ.get(v)), None)
         for name, (variables, _) in _SOURCES.items()
     }
-    if values["storage_root"] is None:
-        home = environ.get("MLOPS_HOME") or ".mlops"
-        values["storage_root"] = f"{home}/storage"
+    home = environ.get("MLOPS_HOME") or ".mlops"
+    values["storage_root"] = values["storage_root"] or f"{home}/storage"
+    values["log_spool"] = values["log_spool"] or f"{home}/spool"
     if not values["use_cases"]:
         raise SettingsError("no use case to serve: give --use-case NAME or set SERVING_USE_CASE")
     try:

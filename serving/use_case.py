@@ -175,7 +175,8 @@ class UseCase:
             log.debug("shadow failed", extra={"fields": {"error": type(error).__name__}})
             return
         tell(Answer(shadow, own, scored))
-        for ours, theirs in zip(answer.scored.probabilities, scored.probabilities, strict=True):
+        answered, cast = answer.scored.probabilities.tolist(), scored.probabilities.tolist()
+        for ours, theirs in zip(answered, cast, strict=True):
             same = answer.served.bundle.classify(ours) == shadow.bundle.classify(theirs)
             self._metrics.shadow(self.name, "agreed" if same else "disagreed", 1)
             self._metrics.shadow_difference(self.name, abs(ours - theirs))

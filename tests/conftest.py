@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disk import small_disk
 from tests.platform import DATA, MLFLOW_STORE, Platform, platform
 from tests.postgres import Postgres
 from tests.postgres import postgres as running_postgres
@@ -32,6 +33,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         key = made.land(DATA / "heart_cleveland.csv")
         assert made.ingest(key).success
         assert made.run("retrain").success
+        yield made
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes."""
+    with small_disk(tmp_path / "disk") as made:
         yield made
 
 

@@ -38,6 +38,7 @@ def _serve(options: argparse.Namespace) -> int:
     port = options.port if options.port is not None else home.port("serving")
     command = [sys.executable, "-m", "serving", "--use-case", names, "--port", str(port)]
     command += ["--storage-root", home.storage_root(), "--environment", home.environment()]
+    command += ["--log-spool", str(home.spool_folder())]
     os.execv(sys.executable, command)
 
 

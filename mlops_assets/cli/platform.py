@@ -127,8 +127,8 @@ def _clean(_: argparse.Namespace) -> int:
     if stopped:
         print(f"stopped {stopped} processes that a demo had left behind")
     if folder.is_dir():
-        ours = {"storage", "dagster", "mlflow", "cache", "dagster.yaml", ".demo.lock", LOGS}
-        ours |= {instance.LOCK, instance.PARTIAL}
+        ours = {"storage", "dagster", "mlflow", "cache", "spool", "dagster.yaml", LOGS}
+        ours |= {".demo.lock", instance.LOCK, instance.PARTIAL}
         ours |= {path.name for path in folder.glob(f"{instance.HALF_MADE}*")}
         ours |= {"logs", ".logs_queue", "history", "schedules", ".telemetry"}  # of Dagster
         others = sorted({entry.name for entry in folder.iterdir()} - ours)

@@ -51,6 +51,7 @@ def start(servers: Servers, use_case: str) -> None:
     )
     serving = [python, "-m", "serving", "--use-case", use_case, "--port", str(home.port("serving"))]
     serving += ["--storage-root", home.storage_root(), "--environment", home.environment()]
+    serving += ["--log-spool", str(home.spool_folder())]
     servers.start("serving", serving, environment, home.PROJECT)
 
 

@@ -51,7 +51,7 @@ class Object:
 
 
 class Bucket:
-    """Reads the objects under a prefix of a bucket.
+    """Reads and writes objects under a prefix of a bucket.
 
     Attributes:
         url: ``s3://bucket/prefix``.
@@ -94,6 +94,11 @@ class Bucket:
         """
         with self.explained(key):
             return bytes(self.store.get(key).bytes())
+
+    def put(self, key: str, content: bytes | Path) -> str:
+        """Write an object, which replaces one of its name as a whole; give its stamp."""
+        with self.explained(key):
+            return str(self.store.put(key, content)["e_tag"])
 
     def look(self, key: str) -> Object | None:
         """What is known of an object, or None where there is none."""

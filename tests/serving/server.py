@@ -46,6 +46,7 @@ class Server:
             "SERVING_USE_CASE": USE_CASE,
             "SERVING_POLL_SECONDS": "0.2",
             "SERVING_DRAIN_SECONDS": "0.1",
+            "SERVING_LOG_SPOOL": str(root / "spool"),
         }
         self.process = subprocess.Popen(
             command,

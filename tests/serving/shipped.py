@@ -2,8 +2,8 @@
 
 import json
 
-from mlops_assets.lib.dbt_project import PROJECT_DIR, model_name
-from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.features.dbt_project import PROJECT_DIR, model_name
+from mlops_assets.lib.spec.specs import load_spec
 from serving.bundle.contract import Contract, read_contract
 from serving.bundle.sql_check import check_sql
 

@@ -8,7 +8,7 @@ import pytest
 from serving.bundle.features import FeatureError
 from serving.bundle.loaded import Bundle
 from serving.lane import BusyError, Lane, LateError
-from tests.serving.bundles import PAYLOAD, ROWS, Built, make_bundle
+from tests.serving.bundles import PAYLOAD, ROWS, SQL, Built, make_bundle
 from tests.serving.server import wait_until
 
 Batches = list[tuple[int, ...]]
@@ -43,7 +43,7 @@ def test_rows_of_one_request_stay_together(built: Built, bundle: Bundle) -> None
     # Larger than the queue and than a batch: one request alone is always taken.
     found = asyncio.run(_one(lane, rows))
     expected = [built.probability(row) for row in ROWS] * 100
-    assert found.probabilities == pytest.approx(expected, abs=1e-5)
+    assert found.probabilities.tolist() == pytest.approx(expected, abs=1e-5)
 
 
 async def _one(lane: Lane, rows: list[Any]) -> Any:
@@ -52,7 +52,7 @@ async def _one(lane: Lane, rows: list[Any]) -> Any:
 
 def test_a_row_that_cannot_be_computed_fails_alone(tmp_path: Any) -> None:
     infinite = "case when age = 99 then 1e300 * oldpeak else 1 end"
-    sql = make_bundle.__kwdefaults__["sql"].replace("oldpeak,", f"oldpeak * {infinite} as oldpeak,")
+    sql = SQL.replace("oldpeak,", f"oldpeak * {infinite} as oldpeak,")
     built = make_bundle(tmp_path, sql=sql)
     bundle = Bundle.load(built.folder, built.digest, "heart_disease")
     lane = lane_of(bundle)
@@ -66,7 +66,7 @@ def test_a_row_that_cannot_be_computed_fails_alone(tmp_path: Any) -> None:
     assert isinstance(second, FeatureError)
     for age, scored in ((50, first), (51, third)):
         expected = built.probability({**PAYLOAD, "age": age})
-        assert scored.probabilities == [pytest.approx(expected, abs=1e-5)]
+        assert scored.probabilities.tolist() == [pytest.approx(expected, abs=1e-5)]
 
 
 def test_a_full_queue_refuses(bundle: Bundle) -> None:

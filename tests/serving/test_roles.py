@@ -13,6 +13,7 @@ import pytest
 from serving.bundle.contract import RowError
 from serving.follower import Follower
 from serving.metrics import Metrics
+from serving.prediction_log.log import PredictionLog
 from serving.settings import Settings
 from serving.storage.source import open_source
 from serving.suspects import Suspects
@@ -28,8 +29,8 @@ class Served:
         given = Settings(use_cases=(USE_CASE,), storage_root=str(root), **settings)
         self.root = root
         self.metrics = Metrics(given.use_cases)
-        source = open_source(str(root))
-        self.follower = Follower(USE_CASE, given, source, self.metrics, suspects)
+        source, log = open_source(str(root)), PredictionLog(given)
+        self.follower = Follower(USE_CASE, given, source, self.metrics, log, suspects)
         self.use_case = UseCase(USE_CASE, given, self.follower, self.metrics)
         self.told: list[Answer] = []
 
@@ -55,6 +56,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def good(root: Path) -> list[Built]:
     return [make_bundle(root, seed) for seed in (1, 2, 3)]
+
+
+def without_the_oldest(golden: list[dict[str, Any]]) -> None:
+    """Whoever is 110 breaks the other contract."""
+    golden.pop(2)
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
@@ -101,7 +107,7 @@ def test_an_answer_is_of_the_version_it_names(root: Path, good: list[Built]) -> 
             answer = await served.ask(str(number), age=20 + number)
             built = by_version[answer.served.role.version]
             expected = built.probability({**PAYLOAD, "age": 20 + number})
-            assert answer.scored.probabilities == [pytest.approx(expected, abs=1e-5)]
+            assert answer.scored.probabilities.tolist() == [pytest.approx(expected, abs=1e-5)]
 
     run(test)
     assert {answer.served.name for answer in served.told} == {"champion", "challenger", "shadow"}
@@ -129,7 +135,7 @@ def test_the_champion_answers_for_a_challenger_that_fails(root: Path, good: list
             answer = await served.ask(age=99)
             assert answer.served.name == "champion"
             expected = good[0].probability({**PAYLOAD, "age": 99})
-            assert answer.scored.probabilities == [pytest.approx(expected, abs=1e-5)]
+            assert answer.scored.probabilities.tolist() == [pytest.approx(expected, abs=1e-5)]
         # After so many failures it is left alone, also for what it could answer.
         assert (await served.ask()).served.name == "champion"
 
@@ -173,7 +179,7 @@ def test_a_challenger_with_another_contract_gets_the_rows_it_can_read(
 ) -> None:
     contract = copy.deepcopy(CONTRACT)
     contract["columns"][0]["maximum"] = 90
-    other = make_bundle(root, 14, contract=contract, change_golden=lambda rows: rows.pop(2))
+    other = make_bundle(root, 14, contract=contract, change_golden=without_the_oldest)
     served = Served(root)
     served.desire(champion=(good[0], 100), challenger=(other, 100), shadow=(other, 100))
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.synthetic import ChurnOptions, write
 from serving.bundle.columns import Column
 from serving.bundle.compiler.code import Rule, Writer

@@ -47,7 +47,7 @@ def test_environment_variables() -> None:
             "SERVING_LOG_LEVEL": "debug",
         },
     )
-    assert settings.model_dump(exclude_defaults=True) == {
+    expected = {
         "use_cases": ("churn", "heart_disease"),
         "storage_root": "/data/storage",
         "environment": "staging",
@@ -56,6 +56,19 @@ def test_environment_variables() -> None:
         "poll_seconds": 0.5,
         "log_level": "DEBUG",
     }
+    assert settings.model_dump().items() >= expected.items()
+
+
+def test_settings_of_the_prediction_log() -> None:
+    settings = load_settings(["--use-case", "churn", "--log-inputs", "false"], {})
+    assert settings.log_spool == ".mlops/spool"
+    assert (settings.log_inputs, settings.log_features) == (False, True)
+    environ = {"MLOPS_HOME": "/srv", "SERVING_LOG_WHEN_FULL": "refuse", "SERVING_USE_CASE": "c"}
+    settings = load_settings([], environ)
+    assert settings.log_spool == "/srv/spool"
+    assert settings.log_when_full == "refuse"
+    with pytest.raises(SettingsError, match="--log-shadow-share or SERVING_LOG_SHADOW_SHARE = '2'"):
+        load_settings(["--log-shadow-share", "2"], environ)
 
 
 def test_precedence() -> None:

@@ -1,43 +1,13 @@
 """A disk that is full stops a step and breaks nothing: with room again, the work is done."""
 
-import contextlib
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.stages.evidence import look_at_batches
+from tests.disk import fill
 from tests.platform import DATA, HEART, Platform, platform
-
-MEGABYTES = 3
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "tmpfs", str(mount)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        pytest.skip(f"mounting a file system is not allowed here: {made.stderr.strip()}")
-    yield mount
-    subprocess.run(["umount", "--lazy", str(mount)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Leave no room for another page."""
-    ballast = disk / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as handle:
-        while handle.write(bytes(1 << 12)):
-            pass
-    return ballast
 
 
 def partials(made: Platform) -> list[str]:

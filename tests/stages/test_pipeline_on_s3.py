@@ -22,6 +22,7 @@ from tests.platform import DATA, HEART, Platform, answers, checks, platform
 def serving(made: Platform, root: str) -> Iterator["subprocess.Popen[bytes]"]:
     command = [sys.executable, "-m", "serving", "--use-case", HEART]
     command += ["--port", made.target.url.rsplit(":", 1)[1], "--environment", "dev"]
+    command += ["--log-spool", str(made.home / "spool")]
     process = subprocess.Popen(
         command, env=os.environ | {"MLOPS_STORAGE_ROOT": root}, stderr=subprocess.DEVNULL
     )

@@ -38,6 +38,7 @@ def serve(approved: Platform) -> Iterator[None]:
     command = [sys.executable, "-m", "serving", "--use-case", HEART]
     command += ["--port", target.url.rsplit(":", 1)[1]]
     command += ["--storage-root", str(approved.home / "storage"), "--environment", "dev"]
+    command += ["--log-spool", str(approved.home / "spool")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
     while not answers(target):

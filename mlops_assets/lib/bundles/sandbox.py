@@ -79,6 +79,7 @@ def _app(use_case: str, root: str, log: Path) -> Iterator[tuple[str, subprocess.
     port = free_port()
     command = [sys.executable, "-m", "serving", "--use-case", use_case, "--port", str(port)]
     command += ["--storage-root", root, "--environment", ENVIRONMENT]
+    command += ["--log-spool", f"{root}/spool", "--drain-seconds", "0"]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SERVING_")}
     with log.open("w") as output:
         process = subprocess.Popen(command, stderr=output, stdout=output, env=clean)

@@ -47,7 +47,7 @@ class S3Place:
             return None
 
     def write(self, key: str, content: bytes) -> None:
-        self._put(key, content)
+        self._bucket.put(key, content)
 
     def create(self, key: str, content: bytes) -> bool:
         if self.root not in _able:
@@ -68,10 +68,6 @@ class S3Place:
                 return self._bucket.store.get(key).attributes.get(WRITER) == writer
         return True
 
-    def _put(self, key: str, content: bytes | Path) -> str:
-        with self._bucket.explained(key):
-            return str(self._bucket.store.put(key, content)["e_tag"])
-
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
         """A folder becomes several objects: readers go by a pointer, which is written after it."""
@@ -89,9 +85,9 @@ class S3Place:
                 for path in sorted(p for p in partial.rglob("*") if p.is_file()):
                     name = f"{key}/{path.relative_to(partial).as_posix()}"
                     if name not in there:
-                        self._put(name, path)
+                        self._bucket.put(name, path)
             else:
-                size, stamp = partial.stat().st_size, self._put(key, partial)
+                size, stamp = partial.stat().st_size, self._bucket.put(key, partial)
                 # Whoever made a file reads it next.
                 self._keep(scratch, self._entry(key, {key: (size, stamp)}))
         finally:

@@ -6,7 +6,7 @@ import pytest
 
 from mlops_assets.lib.records import current, desired_state
 from mlops_assets.lib.storage.root import Storage
-from serving.follower import DesiredState, Role
+from serving.desired import read_desired
 from serving.settings import Settings
 
 ROLE = {"version": "4", "bundle": "tiny/bundles/" + "a" * 64, "digest": "a" * 64, "percent": 100}
@@ -32,11 +32,12 @@ def test_desired_state_is_read_as_written_and_by_environment(storage: Storage) -
 
 def test_serving_app_finds_and_understands_the_desired_state(storage: Storage) -> None:
     desired_state.write(storage, "tiny", "prod", {"champion": ROLE})
-    settings = Settings(use_case="tiny", storage_root=storage.root, environment="prod")
-    assert settings.desired_state == desired_state.key("tiny", "prod")
-    state = DesiredState.model_validate_json(storage.local(settings.desired_state).read_bytes())
-    assert (state.use_case, state.environment) == ("tiny", "prod")
-    role = Role.model_validate(state.roles["champion"])
+    settings = Settings(use_cases=("tiny",), storage_root=storage.root, environment="prod")
+    key = settings.desired_state("tiny")
+    assert key == desired_state.key("tiny", "prod")
+    state = read_desired(storage.local(key).read_bytes(), key, "tiny", "prod")
+    assert state.problems == {}
+    role = state.roles["champion"]
     assert (role.version, role.bundle, role.digest) == ("4", ROLE["bundle"], "a" * 64)
 
 
