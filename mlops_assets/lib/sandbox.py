@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops_assets.lib import desired_state
+from mlops_assets.lib import desired_state, signing
 from mlops_assets.lib.bundle import golden_rows
 from mlops_assets.lib.http import call
 from mlops_assets.lib.storage import Storage
 
 START_SECONDS = 60.0
 ENVIRONMENT = "sandbox"
+_NOT_PASSED_ON = ("SERVING_", "OTEL_", signing.KEY_VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def _app(use_case: str, root: str, log: Path) -> Iterator[tuple[str, subprocess.
     port = free_port()
     command = [sys.executable, "-m", "serving", "--use-case", use_case, "--port", str(port)]
     command += ["--storage-root", root, "--environment", ENVIRONMENT]
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("SERVING_")}
+    # Nothing that is meant for the servers of this deployment, and not the key that signs.
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_PASSED_ON)}
     with log.open("w") as output:
         process = subprocess.Popen(command, stderr=output, stdout=output, env=clean)
         try:
