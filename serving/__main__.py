@@ -12,9 +12,12 @@ from collections.abc import Sequence
 import uvicorn
 from prometheus_client import disable_created_metrics
 
+from serving.access.protocol import guarded
+from serving.access.tls import uvicorn_options
 from serving.app import create_app
 from serving.logs import configure
 from serving.settings import Settings, SettingsError, load_settings
+from serving.tracing import TracingError
 
 # Requests in flight may finish within this time; then the process goes.
 _DRAIN_SECONDS = 30
@@ -27,7 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the server until it is told to stop; return the exit status."""
     try:
         settings = load_settings(arguments, os.environ)
-    except SettingsError as error:
+        app = create_app(settings)
+    except (SettingsError, TracingError) as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2
     try:
@@ -43,19 +47,24 @@ def main(arguments: Sequence[str]) -> int:
     port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     follows = f"{settings.storage_root}/{settings.desired_state}"
+    scheme = "https" if settings.tls_certificate else "http"
     log.info(
         "listening",
-        extra={"fields": {"url": f"http://{host}:{port}/docs", "follows": follows}},
+        extra={"fields": {"url": f"{scheme}://{host}:{port}/docs", "follows": follows}},
     )
+    tls = uvicorn_options(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings),
+            app,
+            http=guarded(settings.body_seconds),
             log_config=None,
             access_log=False,
             ws="none",
             lifespan="on",
             backlog=_BACKLOG,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
+            server_header=False,
+            **tls,
         )
     )
     with contextlib.suppress(KeyboardInterrupt):

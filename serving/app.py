@@ -10,11 +10,14 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
+from serving.access.keys import ApiKeys
+from serving.access.limits import Limits
+from serving.access.middleware import HEALTH, METRICS, Access, Rules
 from serving.follower import Follower
 from serving.metrics import Metrics
-from serving.middleware import Observe
 from serving.routes import ROW_SCHEMA, build_router
 from serving.settings import Settings
+from serving.tracing import ENDPOINT, Tracer
 
 _MOST_WORKERS: Final = 4
 
@@ -24,8 +27,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     Args:
         settings: What to serve and from where.
+
+    Raises:
+        TracingError: Traces are wanted, and cannot be made.
     """
     metrics = Metrics()
+    tracer = _tracer(settings)
     follower = Follower(settings, metrics)
     workers = ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1), "predict")
 
@@ -35,11 +42,13 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         follower.stop()
         workers.shutdown()
+        if tracer is not None:
+            tracer.stop()
 
     # Its pages bring their scripts along; FastAPI's own load them from a CDN.
     app = FastAPIOffline(title=f"Predictions for {settings.use_case}", lifespan=lifespan)
     app.include_router(build_router(settings, follower, metrics, workers))
-    app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(Access, metrics=metrics, rules=_rules(settings), tracer=tracer)
 
     def openapi() -> dict[str, Any]:
         # Made anew each time: the contract comes with the bundle and may change at any swap.
@@ -52,3 +61,20 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
     return app
+
+
+def _rules(settings: Settings) -> Rules:
+    limits = None
+    if settings.rate is not None:
+        limits = Limits(settings.rate, settings.requests_at_once)
+    return Rules(
+        keys=ApiKeys(settings.api_keys, settings.api_keys_file),
+        limits=limits,
+        open_paths=HEALTH | {METRICS} if settings.open_metrics else HEALTH,
+        largest_body=settings.largest_body,
+        body_seconds=settings.body_seconds,
+    )
+
+
+def _tracer(settings: Settings) -> Tracer | None:
+    return Tracer(settings.use_case) if os.environ.get(ENDPOINT) else None

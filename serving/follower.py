@@ -88,6 +88,7 @@ class Follower:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         """Start with nothing to serve."""
         self._settings = settings
+        self._trust = settings.trust()
         self._source = open_source(settings.storage_root)
         self._where = self._source.name(settings.desired_state)
         self._metrics = metrics
@@ -155,7 +156,7 @@ class Follower:
             bundle = current.bundle
         else:
             with self._source.bundle(champion.bundle) as folder:
-                bundle = Bundle.load(folder, champion.digest, self._settings.use_case)
+                bundle = Bundle.load(folder, champion.digest, self._settings.use_case, self._trust)
         self._metrics.swapped(champion.version, champion.digest)
         log.info(
             "serving",

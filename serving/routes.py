@@ -21,8 +21,6 @@ from serving.settings import Settings
 #: The name under which OpenAPI shows the current contract; see `serving.app`.
 ROW_SCHEMA: Final = "Row"
 
-_LARGEST_BODY_BYTES: Final = 1 << 20
-
 
 class Problem(BaseModel):
     """One reason why a row was not accepted."""
@@ -62,7 +60,7 @@ _PREDICT_DOCUMENTATION: Final[dict[str, Any]] = {
         }
     },
     "responses": {
-        413: {"description": "The body is larger than 1 MiB"},
+        413: {"description": "The body is larger than the server takes"},
         422: {"description": "The row breaks the contract", "model": Problems},
         503: {"description": "Nothing to serve yet; try again after `Retry-After` seconds"},
     },
@@ -91,6 +89,7 @@ def build_router(
             detail = "nothing to serve at present; GET /model tells why"
             return JSONResponse({"detail": detail}, 503, {"Retry-After": "1"})
         bundle = served.bundle
+        request.state.version = served.role.version
         start = perf_counter()
         try:
             row = bundle.contract.parse(body)
@@ -189,13 +188,8 @@ def build_router(
 
 
 async def _read(request: Request) -> bytes:
-    body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _LARGEST_BODY_BYTES:
-                raise HTTPException(413, f"the body is larger than {_LARGEST_BODY_BYTES} bytes")
+        return await request.body()
     except ClientDisconnect:
         # Nobody reads this answer; without it the log would show an error of ours.
         raise HTTPException(400, "the client went away") from None
-    return bytes(body)

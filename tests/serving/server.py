@@ -38,7 +38,12 @@ def clean_environment(**variables: str) -> dict[str, str]:
 class Server:
     """A running server; stderr is read all the time, so that it never blocks."""
 
-    def __init__(self, root: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        environ: Mapping[str, str] | None = None,
+        client: Mapping[str, Any] | None = None,
+    ) -> None:
         command = [*PYTHON, "-m", "serving", "--use-case", USE_CASE, "--storage-root", str(root)]
         self.process = subprocess.Popen(
             [*command, "--port", "0"],
@@ -53,8 +58,11 @@ class Server:
         self._reader.start()
         line = self._listening.get(timeout=DEADLINE_SECONDS)
         assert line is not None, f"the server ended: {self.lines}"
-        self.port = int(json.loads(line)["url"].split(":")[2].split("/")[0])
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        url = httpx.URL(json.loads(line)["url"])
+        assert url.port is not None
+        self.port = url.port
+        base = f"{url.scheme}://127.0.0.1:{self.port}"
+        self.client = httpx.Client(base_url=base, timeout=10, **(client or {}))
 
     def _read(self) -> None:
         assert self.process.stderr is not None

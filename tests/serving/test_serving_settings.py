@@ -45,9 +45,11 @@ def test_environment_variables() -> None:
             "SERVING_PORT": "9000",
             "SERVING_POLL_SECONDS": "0.5",
             "SERVING_LOG_LEVEL": "debug",
+            "SERVING_ALLOWED_DIGESTS": "a" * 64,
+            "SERVING_API_KEYS": f"one:{'0f' * 32}",
         },
     )
-    assert settings.model_dump() == {
+    assert settings.model_dump(exclude_unset=True) == {
         "use_case": "churn",
         "storage_root": "/data/storage",
         "environment": "staging",
@@ -55,13 +57,15 @@ def test_environment_variables() -> None:
         "port": 9000,
         "poll_seconds": 0.5,
         "log_level": "DEBUG",
+        "allowed_digests": frozenset({"a" * 64}),
+        "api_keys": {b"\x0f" * 32: "one"},
     }
 
 
 def test_precedence() -> None:
-    environ = {"MLOPS_ENVIRONMENT": "production", "MLOPS_HOME": "/srv/mlops", "SERVING_PORT": ""}
+    environ = {"MLOPS_ENVIRONMENT": "staging", "MLOPS_HOME": "/srv/mlops", "SERVING_PORT": ""}
     settings = load_settings(["--use-case", "churn", "--port", "0"], environ)
-    assert settings.environment == "production"
+    assert settings.environment == "staging"
     assert settings.storage_root == "/srv/mlops/storage"
     assert settings.port == 0
     environ["SERVING_PORT"] = "7000"
@@ -110,8 +114,11 @@ def test_start_on_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert line.startswith(f"serving: port {port} on 127.0.0.1 is in use: choose another with --po")
 
 
+OPEN = ["--insecure-no-api-keys"]
+
+
 def test_start_on_an_address_of_another_machine(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--use-case", USE_CASE, "--host", "192.0.2.1", "--port", "0"]) == 1
+    assert main(["--use-case", USE_CASE, "--host", "192.0.2.1", "--port", "0", *OPEN]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("serving: cannot listen on 192.0.2.1 port 0: ")
 
@@ -133,6 +140,7 @@ print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
         {
             "mlops_assets", "dagster", "dbt", "pandas", "polars", "pyarrow", "sklearn", "scipy",
             "xgboost", "mlflow", "fsspec", "obstore", "onnx", "skl2onnx", "joblib", "cloudpickle",
+            "requests", "httpx",
         }
     )  # fmt: skip
     assert {"duckdb", "fastapi", "onnxruntime", "serving"} <= loaded
