@@ -44,12 +44,13 @@ def main(arguments: Sequence[str]) -> int:
     configure(settings.log_level)
     port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    scheme = "https" if settings.tls_certificate else "http"
     follows = [
         f"{settings.storage_root}/{settings.desired_state(name)}" for name in settings.use_cases
     ]
     log.info(
         "listening",
-        extra={"fields": {"url": f"http://{host}:{port}/docs", "follows": follows}},
+        extra={"fields": {"url": f"{scheme}://{host}:{port}/docs", "follows": follows}},
     )
     with listener:
         return Supervisor(settings, arguments, listener).run()

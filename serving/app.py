@@ -1,6 +1,7 @@
 """Puts the parts together: one app, its use cases, and a follower for each."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,15 +11,18 @@ from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from starlette.types import Receive, Scope, Send
 
+from serving.access.keys import ApiKeys
+from serving.access.limits import Limits
+from serving.access.middleware import HEALTH, METRICS, Access, Rules
 from serving.follower import Follower
 from serving.metrics import Metrics
-from serving.middleware import Observe
 from serving.predict import Predict
 from serving.prediction_log.log import PredictionLog
 from serving.routes import ROW_SCHEMA, build_router
 from serving.settings import Settings
 from serving.storage.source import open_source
 from serving.suspects import Suspects
+from serving.tracing import ENDPOINT, Tracer
 from serving.use_case import UseCase
 
 
@@ -40,6 +44,9 @@ class App:
         Args:
             settings: What to serve and from where.
             suspects: Shared with a supervisor, if there is one.
+
+        Raises:
+            TracingError: Traces are wanted, and cannot be made.
         """
         self.metrics = Metrics(settings.use_cases)
         self.log = PredictionLog(settings)
@@ -54,16 +61,17 @@ class App:
             for name in settings.use_cases
         }
         self.predict = Predict(self.use_cases, settings, self.metrics, self.log)
+        self._tracer = Tracer(", ".join(self.use_cases)) if os.environ.get(ENDPOINT) else None
         self.documented = self._documented(settings)
-        self._observed = Observe(self._dispatch, self.metrics)
+        self._access = Access(self._dispatch, self.metrics, _rules(settings), self._tracer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await self._observed(scope, receive, send)
+        await self._access(scope, receive, send)
 
     def drain(self) -> None:
         """Send clients away from now on: not ready, and every answer closes its connection."""
-        self.predict.draining = self._observed.draining = True
+        self.predict.draining = self._access.draining = True
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
@@ -95,6 +103,8 @@ class App:
             for use_case in self.use_cases.values():
                 use_case.follower.stop()
             await asyncio.to_thread(self.log.stop)
+            if self._tracer is not None:
+                await asyncio.to_thread(self._tracer.stop)
 
         # Its pages bring their scripts along; FastAPI's own load them from a CDN.
         title = f"Predictions for {', '.join(self.use_cases)}"
@@ -116,3 +126,16 @@ class App:
 
         app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
         return app
+
+
+def _rules(settings: Settings) -> Rules:
+    limits = None
+    if settings.rate is not None:
+        limits = Limits(settings.rate, settings.requests_at_once, settings.workers)
+    return Rules(
+        keys=ApiKeys(settings.api_keys, settings.api_keys_file),
+        limits=limits,
+        open_paths=HEALTH | {METRICS} if settings.open_metrics else HEALTH,
+        largest_body=settings.largest_body,
+        body_seconds=settings.body_seconds,
+    )

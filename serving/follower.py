@@ -111,6 +111,7 @@ class Follower:
         """
         self._use_case = use_case
         self._settings = settings
+        self._trust = settings.trust()
         self._source = source
         self._key = settings.desired_state(use_case)
         self._where = source.name(self._key)
@@ -234,7 +235,7 @@ class Follower:
                 # The same content in another role, version or share: nothing to load.
                 return self._served(name, role, each.bundle, each.lane)
         with self._source.bundle(role.bundle) as folder:
-            bundle = Bundle.load(folder, role.digest, self._use_case)
+            bundle = Bundle.load(folder, role.digest, self._use_case, self._trust)
         lane = Lane(bundle, self._settings.queue_rows, self._metrics.batch(self._use_case))
         return self._served(name, role, bundle, lane)
 

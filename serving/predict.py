@@ -21,7 +21,6 @@ from serving.prediction_log.log import PredictionLog
 from serving.settings import Settings
 from serving.use_case import Answer, NothingServesError, UseCase
 
-LARGEST_BODY_BYTES: Final = 1 << 20
 #: Names whose rows these are, so that one entity is always answered by the same version.
 ENTITY_HEADER: Final = "X-Entity-Id"
 _ENTITY: Final = ENTITY_HEADER.lower().encode()
@@ -116,8 +115,10 @@ class Predict:
         many = type(payload) is list
         payloads: list[object] = payload if many else [payload]  # type: ignore[assignment]
         self._check_count(len(payloads))
-        asked = Asked(payloads, _request_id(scope), entity_of(scope), len(body))
-        answers = self._describe(use_case, await self.ask(use_case, asked), asked.ids)
+        asked = Asked(payloads, scope["state"]["request_id"], entity_of(scope), len(body))
+        answer = await self.ask(use_case, asked)
+        scope["state"]["version"] = answer.served.role.version
+        answers = self._describe(use_case, answer, asked.ids)
         return answers if many else answers[0]
 
     def choose(self, name: str | None) -> UseCase:
@@ -221,29 +222,20 @@ def entity_of(scope: Scope) -> str | None:
     return None
 
 
-def _request_id(scope: Scope) -> str:
-    found = scope.get("state", {}).get("request_id")
-    return found if isinstance(found, str) else uuid4().hex
-
-
 async def read_body(receive: Receive) -> bytes:
-    """Read a request's body.
+    """Read a request's body. How large and how slow it may be is looked at around the app.
 
     Raises:
-        RefusedError: It is too large, or the client went away.
+        RefusedError: The client went away.
     """
     message = await receive()
     body: bytes = message.get("body", b"")
     while message["type"] == "http.request" and message.get("more_body"):
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > LARGEST_BODY_BYTES:
-            break
     if message["type"] == "http.disconnect":
         # Nobody reads this answer; without it the log would show an error of ours.
         raise RefusedError(400, "the client went away")
-    if len(body) > LARGEST_BODY_BYTES:
-        raise RefusedError(413, f"the body is larger than {LARGEST_BODY_BYTES} bytes")
     return body
 
 

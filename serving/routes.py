@@ -66,8 +66,11 @@ _PREDICT: Final[dict[str, Any]] = {
     "responses": {
         400: {"description": "The client went away", "model": Detail},
         404: {"description": "No such use case here", "model": Detail},
-        413: {"description": "The body is larger than 1 MiB", "model": Detail},
+        401: {"description": "An API key is needed", "model": Detail},
+        408: {"description": "The body did not arrive in time", "model": Detail},
+        413: {"description": "The body is larger than the server takes", "model": Detail},
         422: {"description": "A row breaks the contract", "model": Problems},
+        429: {"description": "Too many requests of one client", "model": Detail},
         503: {
             "description": "Nothing to serve yet, or too many rows are waiting: "
             "try again after `Retry-After` seconds",

@@ -1,12 +1,25 @@
 """Every setting of the server in one place, so that its start either succeeds or says why not."""
 
 import argparse
+import ipaddress
+import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from serving.access import tls
+from serving.access.keys import ApiKeys, parse_api_keys
+from serving.bundle.signature import Trust, parse_digests, parse_public_keys
 from serving.storage.bucket import SCHEME, check_url
 
 # Names become parts of paths, so they hold nothing that could lead out of the storage root.
@@ -69,7 +82,46 @@ _SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
         "predictions that may wait in memory; default: 20000",
     ),
     "log_queue_mb": (("SERVING_LOG_QUEUE_MB",), "memory they may take; default: 64"),
+    "trusted_keys": (
+        ("SERVING_TRUSTED_KEYS",),
+        "public keys that may sign bundles, base64, comma separated; with one, bundles must be "
+        "signed",
+    ),
+    "trusted_keys_file": (("SERVING_TRUSTED_KEYS_FILE",), "more of them, one a line"),
+    "allowed_digests": (
+        ("SERVING_ALLOWED_DIGESTS",),
+        "bundles that are served without a signature, comma separated",
+    ),
+    "api_keys": (("SERVING_API_KEYS",), "who may ask: name:sha256, comma separated"),
+    "api_keys_file": (
+        ("SERVING_API_KEYS_FILE",),
+        "more of them, one a line; read again when it changes",
+    ),
+    "insecure_no_api_keys": (
+        ("SERVING_INSECURE_NO_API_KEYS",),
+        "true: answer everybody, on an address that others can reach, too",
+    ),
+    "open_metrics": (("SERVING_OPEN_METRICS",), "true: /metrics needs no API key"),
+    "rate": (("SERVING_RATE",), "requests a second for each client; default: no limit"),
+    "burst": (("SERVING_BURST",), "requests at once for each client; default: 2 s of the rate"),
+    "tls_certificate": (("SERVING_TLS_CERTIFICATE",), "serve HTTPS with this PEM file"),
+    "tls_key": (("SERVING_TLS_KEY",), "the key of the certificate, PEM without a passphrase"),
+    "tls_client_ca": (
+        ("SERVING_TLS_CLIENT_CA",),
+        "let in only clients with a certificate of these authorities, PEM",
+    ),
+    "largest_body": (("SERVING_LARGEST_BODY",), "bytes; default: 1048576"),
+    "body_seconds": (
+        ("SERVING_BODY_SECONDS",),
+        "within which a request must have arrived; default: 20",
+    ),
 }
+# Given as options they would be seen in the list of processes; read as secrets, they are never
+# repeated in a message: somebody may have put the wrong half there.
+_SECRET: Final = frozenset({"trusted_keys", "api_keys"})
+# An option that may stand alone.
+_SWITCHES: Final = frozenset({"insecure_no_api_keys", "open_metrics"})
+_PRODUCTION: Final = "production"
 
 
 class SettingsError(ValueError):
@@ -87,6 +139,19 @@ def _root(value: Any) -> str:
 
 def _names(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _read_by(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """Read text as a list of the kind that `parse` reads."""
+    return lambda value: parse(value) if isinstance(value, str) else value
+
+
+def _is_loopback(host: str) -> bool:
+    # A name could lead anywhere; it counts as one that others can reach.
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Settings(BaseModel):
@@ -120,6 +185,20 @@ class Settings(BaseModel):
         log_roll_records: With so many they become one earlier.
         log_queue_records: Predictions that may wait in memory.
         log_queue_mb: Memory that they may take, roughly.
+        trusted_keys: Public keys that may sign bundles, 32 bytes, by their id.
+        trusted_keys_file: A file with more of them.
+        allowed_digests: Bundles that need no signature.
+        api_keys: Names of API keys by their SHA-256, 32 bytes.
+        api_keys_file: A file with more of them.
+        insecure_no_api_keys: Whether to answer everybody on an address that others can reach.
+        open_metrics: Whether /metrics needs no API key.
+        rate: Requests a second for each client, over all workers, or None for no limit.
+        burst: Requests at once for each client, or None for two seconds of the rate.
+        tls_certificate: The server's certificate, or None for plain HTTP.
+        tls_key: Its key.
+        tls_client_ca: Authorities of the certificates that clients must have, or None.
+        largest_body: Bytes of a request's body, 1 KiB to 16 MiB.
+        body_seconds: Within which a request must have arrived, 1 to 300 s.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -151,6 +230,69 @@ class Settings(BaseModel):
     log_roll_records: int = Field(default=50_000, ge=1, le=1_000_000)
     log_queue_records: int = Field(default=20_000, ge=1)
     log_queue_mb: int = Field(default=64, ge=1)
+    trusted_keys: Annotated[dict[str, bytes], BeforeValidator(_read_by(parse_public_keys))] = {}
+    trusted_keys_file: Path | None = None
+    allowed_digests: Annotated[frozenset[str], BeforeValidator(_read_by(parse_digests))] = (
+        frozenset()
+    )
+    api_keys: Annotated[dict[bytes, str], BeforeValidator(_read_by(parse_api_keys))] = Field(
+        default={}, repr=False
+    )
+    api_keys_file: Path | None = None
+    insecure_no_api_keys: bool = False
+    open_metrics: bool = False
+    rate: float | None = Field(default=None, ge=0.01, le=1e6)
+    burst: int | None = Field(default=None, ge=1, le=10**6)
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    largest_body: int = Field(default=1 << 20, ge=1 << 10, le=1 << 24)
+    body_seconds: float = Field(default=20.0, ge=1.0, le=300.0)
+
+    @model_validator(mode="after")
+    def _safe(self) -> "Settings":
+        """Refuse to start where nobody would notice that a door is open, or a file is wrong."""
+        if self.environment == _PRODUCTION and not self.trust():
+            raise ValueError(
+                "environment 'production' serves only bundles that somebody vouches for: set "
+                "SERVING_TRUSTED_KEYS (or …_FILE) or SERVING_ALLOWED_DIGESTS"
+            )
+        self.trust()
+        keys = ApiKeys(self.api_keys, self.api_keys_file)
+        if not keys and not self.insecure_no_api_keys and not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} can be reached by others: set SERVING_API_KEYS or "
+                "SERVING_API_KEYS_FILE (`mlops keys api NAME` makes a key), or say "
+                "--insecure-no-api-keys"
+            )
+        tls.uvicorn_options(self.tls_certificate, self.tls_key, self.tls_client_ca)
+        return self
+
+    def trust(self) -> Trust:
+        """Who may vouch for a bundle.
+
+        Raises:
+            ValueError: The file of keys cannot be read, or holds something else.
+        """
+        path, keys = self.trusted_keys_file, self.trusted_keys
+        if path is not None:
+            try:
+                more = parse_public_keys(path.read_text("utf-8"))
+            except OSError as error:
+                raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise ValueError(f"{path}: not UTF-8 text") from None
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+            if not more:
+                raise ValueError(f"{path}: holds no key")
+            keys = {**keys, **more}
+        return Trust(keys, self.allowed_digests)
+
+    @property
+    def requests_at_once(self) -> int:
+        """How many requests of a client may come at once, where they have a rate."""
+        return self.burst or math.ceil(2 * (self.rate or 0))
 
     def desired_state(self, use_case: str) -> str:
         """The file that says what to serve of a use case, under the storage root."""
@@ -167,7 +309,7 @@ def load_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Setti
     options = vars(_parser().parse_args(arguments))
     values = {
         # An empty variable counts as unset: that is how compose files and shells leave one out.
-        name: options[name] or next((environ[v] for v in variables if environ.get(v)), None)
+        name: options.get(name) or next((environ[v] for v in variables if environ.get(v)), None)
         for name, (variables, _) in _SOURCES.items()
     }
     home = environ.get("MLOPS_HOME") or ".mlops"
@@ -182,8 +324,12 @@ def load_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Setti
 
 
 def _explain(problem: Any) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
     name = str(problem["loc"][0])
-    message = problem["msg"].removeprefix("Value error, ")
+    if name in _SECRET:
+        return f"{_SOURCES[name][0][0]}: {message}"
     return f"{_option(name)} or {_SOURCES[name][0][0]} = {problem['input']!r:.80}: {message}"
 
 
@@ -197,5 +343,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m serving", description="Serve the champions of use cases."
     )
     for name, (variables, purpose) in _SOURCES.items():
-        parser.add_argument(_option(name), dest=name, help=f"{purpose} (or {', '.join(variables)})")
+        if name in _SECRET:
+            continue
+        alone: dict[str, Any] = {"nargs": "?", "const": "true"} if name in _SWITCHES else {}
+        parser.add_argument(
+            _option(name), dest=name, help=f"{purpose} (or {', '.join(variables)})", **alone
+        )
     return parser

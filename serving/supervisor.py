@@ -26,6 +26,8 @@ from serving.suspects import Suspects
 
 #: Tells a process that it is a worker, and which.
 WORKER: Final = "SERVING_WORKER_OF"
+#: The status of a worker that has told why it will never start; trying again has no point.
+CANNOT_START: Final = 2
 _METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
 _LOOK_SECONDS: Final = 0.1
 # So many crashes within so long, and whoever started the server has to know.
@@ -103,6 +105,8 @@ class Supervisor:
                     continue
                 if self._signals:
                     break
+                if status == CANNOT_START:
+                    return status
                 self._crashes.append(monotonic())
                 if len(self._crashes) == _CRASHES and (
                     self._crashes[-1] - self._crashes[0] < _CRASH_SECONDS

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 from time import monotonic
@@ -12,10 +13,14 @@ from typing import Final
 import uvicorn
 from prometheus_client import disable_created_metrics
 
+from serving.access.protocol import guarded
+from serving.access.tls import uvicorn_options
 from serving.app import App
 from serving.logs import configure
 from serving.settings import Settings
+from serving.supervisor import CANNOT_START
 from serving.suspects import Suspects
+from serving.tracing import TracingError
 
 # Requests in flight may finish within this time; then the process goes.
 _FINISH_SECONDS: Final = 30
@@ -57,15 +62,22 @@ def work(settings: Settings, listener: int, parent: int, notes: str) -> int:
     threading.Thread(target=_outlive_nobody, args=(parent,), daemon=True).start()
     # Every counter's time of creation as a series of its own would double the output.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    app = App(settings, Suspects(Path(notes)))
+    try:
+        app = App(settings, Suspects(Path(notes)))
+    except TracingError as error:
+        print(f"serving: {error}", file=sys.stderr)
+        return CANNOT_START
     config = uvicorn.Config(
         app,
+        http=guarded(settings.body_seconds),
         log_config=None,
         access_log=False,
         ws="none",
         lifespan="on",
         backlog=BACKLOG,
         timeout_graceful_shutdown=_FINISH_SECONDS,
+        server_header=False,
+        **uvicorn_options(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
     )
     server = _Server(config, app, settings.drain_seconds)
     server.run(sockets=[socket.socket(fileno=listener)])

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mlops_assets.lib.bundles.signing import SigningKey
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
+from serving.access.keys import ApiKeys, parse_api_keys
 from tests.platform import DATA, HEART, Platform, environment
 
 MLOPS = Path(sys.executable).parent / "mlops"
@@ -116,3 +118,28 @@ def test_a_ledger_that_was_edited_is_shown_and_said(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert done.stdout
         assert "was edited after it was written" in done.stderr
+
+
+def test_keys_are_made_and_shown_once(tmp_path: Path) -> None:
+    file = tmp_path / "signing.key"
+    made = mlops(tmp_path, "keys", "new", str(file))
+    assert made.returncode == 0, made.stderr
+    assert file.stat().st_mode & 0o777 == 0o600
+    private = file.read_text().strip()
+    assert private not in made.stdout
+    key = SigningKey.parse(private)
+    assert made.stdout.splitlines() == [
+        f"key {key.id}",
+        f"private half, where bundles are made: MLOPS_SIGNING_KEY_FILE={file}",
+        f"public half, where they are served:   SERVING_TRUSTED_KEYS={key.public}",
+    ]
+    again = mlops(tmp_path, "keys", "new", str(file))
+    assert again.returncode == 1
+    assert "File exists" in again.stderr
+    assert file.read_text().strip() == private
+
+    made = mlops(tmp_path, "keys", "api", "alice")
+    client, line = (text.rsplit(" ", 1)[1] for text in made.stdout.splitlines())
+    assert len(client) == len("mlops_") + 43
+    assert ApiKeys(parse_api_keys(line)).name(client.encode()) == "alice"
+    assert mlops(tmp_path, "keys", "api", "a:b").returncode == 1

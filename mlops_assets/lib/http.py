@@ -1,10 +1,15 @@
-"""JSON over HTTP to the serving app: no proxy of the environment stands between."""
+"""JSON over HTTP to the serving app: no proxy of the environment stands between.
+
+Where the app asks for an API key, this side's is in `MLOPS_SERVING_API_KEY`.
+"""
 
 import json
+import os
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+API_KEY_VARIABLE = "MLOPS_SERVING_API_KEY"
 _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
@@ -20,10 +25,13 @@ def call(url: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.
         urllib.error.HTTPError: With the server's own words, for a status of 400 or more.
         OSError: If nothing answers in time.
     """
+    headers = {"content-type": "application/json"}
+    if key := os.environ.get(API_KEY_VARIABLE):
+        headers["x-api-key"] = key
     request = urllib.request.Request(
         url,
         data=None if body is None else json.dumps(body, default=str).encode(),
-        headers={"content-type": "application/json"},
+        headers=headers,
     )
     with _OPEN(request, timeout=timeout) as response:
         return json.load(response)

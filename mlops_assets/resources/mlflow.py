@@ -20,6 +20,7 @@ import dagster as dg
 
 from mlops_assets.home import MLFLOW_READY
 from mlops_assets.lib.storage.root import PARTIAL_PREFIX
+from serving.bundle.manifest import SIGNATURE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -254,9 +255,13 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
             if not client.search_registered_models(f"name = '{name}'"):
                 client.create_registered_model(name)
             versions = client.search_model_versions(f"name = '{name}'")
-            known = [v.version for v in versions if v.tags.get("bundle") == digest]
+            known = [v for v in versions if v.tags.get("bundle") == digest]
             if known:
-                version = str(min(known, key=int))
+                first = min(known, key=lambda each: int(each.version))
+                version = str(first.version)
+                if (bundle / SIGNATURE).is_file():
+                    # It may have been signed, or signed anew, since it was registered.
+                    client.log_artifact(first.run_id, str(bundle / SIGNATURE), "bundle")
             else:
                 client.log_artifacts(run_id, str(bundle), "bundle")
                 source = f"{client.get_run(run_id).info.artifact_uri}/bundle"

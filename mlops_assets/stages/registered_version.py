@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib.bundles import bundle
+from mlops_assets.lib.bundles import bundle, signing
 from mlops_assets.lib.bundles.sandbox import try_bundle
 from mlops_assets.lib.evaluation.model_card import card
 from mlops_assets.lib.records import current, recipe
@@ -28,7 +28,11 @@ def checks(spec: UseCase) -> Checks:
     return Checks(
         asset_key(spec, STAGE),
         (
-            Check("signature", "Every file of the bundle has the digest that its manifest names."),
+            Check(
+                "signature",
+                "Every file of the bundle has the digest that its manifest names, and the bundle "
+                "is signed if this deployment has a key.",
+            ),
             Check("onnx_parity", f"ONNX gives scikit-learn's probability within {PARITY:g}."),
             Check("golden_rows", "The real serving app answers the golden rows as training did."),
             Check("latency", f"It answers within {budget:g} ms at the median."),
@@ -66,6 +70,7 @@ def build(spec: UseCase) -> dg.Definitions:
         if entry is None or entry["digest"] != judged["candidates"][judged["winner"]]:
             raise dg.Failure("the winner was trained again since: materialise evaluation")
 
+        key = signing.key_from_environment()
         lineage: dict[str, Any] = {
             "training_set": source["digest"],
             "wanted": source["wanted"],
@@ -96,7 +101,12 @@ def build(spec: UseCase) -> dg.Definitions:
             local = Path(scratch) / "bundle"
             manifest = bundle.write(parts, local)
             digest = bundle.digest(manifest)
+            if key is not None:
+                signing.write_signature(key, digest, local)
             store.publish(local, folder(spec.name, digest))
+        if key is not None:
+            # What lay there already may have been made before there was a key.
+            signing.sign_stored(key, digest, store, folder(spec.name, digest))
         # What lies there, which may be older than what was just made.
         path = store.local(folder(spec.name, digest))
         text = card(spec, manifest, judged)
@@ -126,7 +136,7 @@ def build(spec: UseCase) -> dg.Definitions:
                 "digest": digest,
             },
         )
-        yield asked.result(context, "signature", *_signature(path, digest))
+        yield asked.result(context, "signature", *_signature(path, digest, key))
         gap, count = _parity(files, rows, source["features"])
         said = f"largest difference {gap:.1e} over {count} rows"
         yield asked.result(context, "onnx_parity", gap <= PARITY, digest, said, {"difference": gap})
@@ -145,12 +155,13 @@ def build(spec: UseCase) -> dg.Definitions:
     return dg.Definitions(assets=[registered_version])
 
 
-def _signature(path: Path, digest: str) -> tuple[bool, str, str]:
+def _signature(path: Path, digest: str, key: signing.SigningKey | None) -> tuple[bool, str, str]:
     try:
         manifest = verify(path, digest)
+        signed, said = signing.said_of(path, key, digest)
     except BundleError as error:
         return False, digest, str(error)
-    return True, digest, f"{len(manifest['files'])} files agree with the manifest"
+    return signed, digest, f"{len(manifest['files'])} files agree with the manifest; {said}"
 
 
 def _parity(candidate: Path, rows: Path, features: list[str]) -> tuple[float, int]:

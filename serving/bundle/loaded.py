@@ -27,6 +27,7 @@ from serving.bundle.contract import Contract, Row, read_contract
 from serving.bundle.features import FeatureRunner
 from serving.bundle.manifest import MANIFEST, BundleError, file_digest, verify
 from serving.bundle.model import Model
+from serving.bundle.signature import ANYBODY, Trust
 from serving.bundle.training_range import TrainingRange, read_training_range
 
 
@@ -83,18 +84,20 @@ class Bundle:
     _model: Model
 
     @classmethod
-    def load(cls, folder: Path, digest: str, use_case: str) -> "Bundle":
+    def load(cls, folder: Path, digest: str, use_case: str, trust: Trust = ANYBODY) -> "Bundle":
         """Verify, load and replay a bundle. Takes tens of milliseconds; not for an event loop.
 
         Args:
             folder: The bundle's folder.
             digest: The digest it must have.
             use_case: The use case it must be for.
+            trust: Who must vouch for it.
 
         Raises:
-            BundleError: It is not what the digest names, is for another use case, or does not
-                reproduce its golden rows.
+            BundleError: Nobody trusted vouches for it, it is not what the digest names, is for
+                another use case, or does not reproduce its golden rows.
         """
+        trust.check(folder, digest)
         manifest = _manifest(verify(folder, digest), folder / MANIFEST)
         contract_path = folder / "contract.json"
         contract = read_contract(contract_path.read_bytes(), str(contract_path))

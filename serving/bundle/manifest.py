@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 MANIFEST: Final = "manifest.json"
+#: May lie beside the manifest and is no part of the digest that it signs.
+SIGNATURE: Final = "manifest.sig"
 SCHEMA_VERSION: Final = 1
 
 #: Every file a bundle has besides its manifest. Serving opens these and no others.
@@ -74,7 +76,7 @@ def verify(folder: Path, digest: str) -> dict[str, Any]:
         raise BundleError(f"{folder / MANIFEST}: 'files' must be an object, found {files!r:.80}")
     # Compared with fixed names before any path is built: "../x" never reaches the file system.
     _same_names(f"{folder / MANIFEST}: 'files'", set(files))
-    _same_names(f"{folder}", {entry.name for entry in folder.iterdir()} - {MANIFEST})
+    _same_names(f"{folder}", {entry.name for entry in folder.iterdir()} - {MANIFEST, SIGNATURE})
     for name in sorted(BUNDLE_FILES):
         _verify_file(folder / name, files[name])
     return manifest

@@ -11,7 +11,7 @@ from errno import ENOENT
 from pathlib import Path
 from typing import Final, Protocol
 
-from serving.bundle.manifest import BUNDLE_FILES, MANIFEST, BundleError
+from serving.bundle.manifest import BUNDLE_FILES, MANIFEST, SIGNATURE, BundleError
 from serving.storage.bucket import SCHEME, Object, bucket
 
 # The follower looks again anyway; until then the last good bundle serves.
@@ -100,6 +100,9 @@ class BucketSource:
                     self._bucket.download(self._look(f"{key}/{name}"), Path(scratch) / name)
                 except FileNotFoundError:
                     raise BundleError(f"{self.name(key)}/{name}: missing") from None
+            signature = self._bucket.look(f"{key}/{SIGNATURE}")
+            if signature is not None:
+                self._bucket.download(signature, Path(scratch) / SIGNATURE)
             try:
                 yield Path(scratch)
             except BundleError as error:

@@ -4,6 +4,7 @@ The expected features and probabilities are computed here in plain Python, apart
 test, so that the golden rows are evidence and not an echo.
 """
 
+import base64
 import functools
 import hashlib
 import json
@@ -17,6 +18,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import onnx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from onnx import TensorProto, helper, numpy_helper
 
 USE_CASE = "heart_disease"
@@ -301,3 +303,15 @@ def write_state(root: Path, text: str, environment: str = "dev") -> Path:
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
     return path
+
+
+def sign(folder: Path, digest: str, key: Ed25519PrivateKey) -> None:
+    """Sign a bundle as the format defines it, written a second time on purpose."""
+    public = key.public_key().public_bytes_raw()
+    value = key.sign(b"mlops-bundle-v1\n" + bytes.fromhex(digest))
+    record = {
+        "algorithm": "ed25519",
+        "key": hashlib.sha256(public).hexdigest()[:16],
+        "signature": base64.b64encode(value).decode(),
+    }
+    (folder / "manifest.sig").write_text(json.dumps(record))

@@ -39,7 +39,12 @@ def clean_environment(**variables: str) -> dict[str, str]:
 class Server:
     """A running server; stderr is read all the time, so that it never blocks."""
 
-    def __init__(self, root: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        environ: Mapping[str, str] | None = None,
+        client: Mapping[str, Any] | None = None,
+    ) -> None:
         command = [sys.executable, "-m", "serving", "--storage-root", str(root), "--port", "0"]
         given = {
             "PYTHONWARNINGS": WARNINGS,
@@ -61,8 +66,11 @@ class Server:
         self._reader.start()
         line = self._listening.get(timeout=DEADLINE_SECONDS)
         assert line is not None, f"the server ended: {self.lines}"
-        self.port = int(json.loads(line)["url"].split(":")[2].split("/")[0])
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        url = httpx.URL(json.loads(line)["url"])
+        assert url.port is not None
+        self.port = url.port
+        base = f"{url.scheme}://127.0.0.1:{self.port}"
+        self.client = httpx.Client(base_url=base, timeout=10, **(client or {}))
 
     def _read(self) -> None:
         assert self.process.stderr is not None

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.lib.storage.root import Storage
+from serving.bundle.signature import parse_public_keys
 from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
 from serving.settings import Settings
 from serving.storage import source
-from tests.serving.bundles import USE_CASE, Built, make_bundle
+from tests.serving.bundles import USE_CASE, Built, make_bundle, sign
+from tests.serving.test_signature import KEY, public
 from tests.trouble import Trouble
 
 
@@ -79,3 +81,26 @@ def test_a_bucket_is_followed_and_the_last_good_bundle_serves_without_it(
     assert follower.state.problem is None
     assert follower.state.champion is not None
     assert follower.state.champion.role.version == second.version
+
+
+def test_the_signature_is_fetched_with_the_bundle(s3_root: str, tmp_path: Path) -> None:
+    store, built = Storage(s3_root), make_bundle(tmp_path)
+    store.publish(built.folder, built.path)
+    desire(store, built)
+    settings = Settings(
+        use_cases=(USE_CASE,),
+        storage_root=s3_root,
+        poll_seconds=0.2,
+        trusted_keys=parse_public_keys(public(KEY)),
+    )
+    place, log = source.open_source(s3_root), PredictionLog(settings)
+    follower = Follower(USE_CASE, settings, place, Metrics(), log)
+    follower.look()
+    missing = f"{s3_root}/{built.path}/manifest.sig: missing; only signed bundles are served here"
+    assert str(follower.state.problem) == missing
+    sign(built.folder, built.digest, KEY)
+    store.publish(built.folder / "manifest.sig", f"{built.path}/manifest.sig")
+    follower._retry_at = 0.0
+    follower.look()
+    assert follower.state.problem is None
+    assert follower.state.champion is not None

@@ -45,6 +45,8 @@ def test_environment_variables() -> None:
             "SERVING_PORT": "9000",
             "SERVING_POLL_SECONDS": "0.5",
             "SERVING_LOG_LEVEL": "debug",
+            "SERVING_ALLOWED_DIGESTS": "a" * 64,
+            "SERVING_API_KEYS": f"one:{'0f' * 32}",
         },
     )
     expected = {
@@ -55,6 +57,8 @@ def test_environment_variables() -> None:
         "port": 9000,
         "poll_seconds": 0.5,
         "log_level": "DEBUG",
+        "allowed_digests": frozenset({"a" * 64}),
+        "api_keys": {b"\x0f" * 32: "one"},
     }
     assert settings.model_dump().items() >= expected.items()
 
@@ -72,9 +76,9 @@ def test_settings_of_the_prediction_log() -> None:
 
 
 def test_precedence() -> None:
-    environ = {"MLOPS_ENVIRONMENT": "production", "MLOPS_HOME": "/srv/mlops", "SERVING_PORT": ""}
+    environ = {"MLOPS_ENVIRONMENT": "staging", "MLOPS_HOME": "/srv/mlops", "SERVING_PORT": ""}
     settings = load_settings(["--use-case", "churn", "--port", "0"], environ)
-    assert settings.environment == "production"
+    assert settings.environment == "staging"
     assert settings.storage_root == "/srv/mlops/storage"
     assert settings.port == 0
     environ["SERVING_PORT"] = "7000"
@@ -123,8 +127,11 @@ def test_start_on_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert line.startswith(f"serving: port {port} on 127.0.0.1 is in use: choose another with --po")
 
 
+OPEN = ["--insecure-no-api-keys"]
+
+
 def test_start_on_an_address_of_another_machine(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--use-case", USE_CASE, "--host", "192.0.2.1", "--port", "0"]) == 1
+    assert main(["--use-case", USE_CASE, "--host", "192.0.2.1", "--port", "0", *OPEN]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("serving: cannot listen on 192.0.2.1 port 0: ")
 
@@ -146,6 +153,7 @@ print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
         {
             "mlops_assets", "dagster", "dbt", "pandas", "polars", "pyarrow", "sklearn", "scipy",
             "xgboost", "mlflow", "fsspec", "obstore", "onnx", "skl2onnx", "joblib", "cloudpickle",
+            "requests", "httpx",
         }
     )  # fmt: skip
     assert {"duckdb", "fastapi", "onnxruntime", "serving"} <= loaded

@@ -1,16 +1,19 @@
 """The whole graph on the real Cleveland data."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from mlops_assets.lib.bundles.signing import SigningKey
 from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.stages.checks import SUBJECT
 from serving.bundle.manifest import verify
+from serving.bundle.signature import Trust, parse_public_keys, read_signature
 from tests.platform import DATA, HEART, Platform, checks, platform
 
 COLUMNS = [column.name for column in load_spec(HEART).contract.inputs]
@@ -142,12 +145,12 @@ def test_a_batch_shows_its_profile(trained: Platform) -> None:
 @pytest.fixture(scope="module")
 def again(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Platform:
+) -> Iterator[Platform]:
     with platform(tmp_path_factory.mktemp("again")) as made:
         key = made.land(DATA / "heart_cleveland.csv")
         assert made.ingest(key).success
         assert made.run("retrain").success
-        return made
+        yield made
 
 
 def test_a_second_run_from_scratch_gives_the_same_bundle(
@@ -157,6 +160,27 @@ def test_a_second_run_from_scratch_gives_the_same_bundle(
     assert first is not None
     assert second is not None
     assert first["digest"] == second["digest"]
+
+
+def test_a_bundle_is_signed_once_there_is_a_key(
+    again: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = current.read(again.store, HEART, "registered_version")
+    assert before is not None
+    bundle = again.store.local(before["bundle"])
+    assert read_signature(bundle) is None
+    key = SigningKey.new()
+    monkeypatch.setenv("MLOPS_SIGNING_KEY", key.private)
+    found = checks(again.materialize("registered_version"))
+    passed, said = found["registered_version/signature"]
+    assert passed, said
+    assert said == f"5 files agree with the manifest; signed by the key {key.id}"
+    assert current.read(again.store, HEART, "registered_version") == before
+    trust = Trust(parse_public_keys(key.public))
+    assert trust.check(bundle, before["digest"]) == f"the signature of key {key.id}"
+    client = again.mlflow.client()
+    run = str(client.get_model_version(HEART, before["version"]).run_id)
+    assert "bundle/manifest.sig" in {f.path for f in client.list_artifacts(run, "bundle")}
 
 
 def test_every_result_names_its_subject_and_its_run(trained: Platform) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlops_assets.lib.bundles import signing
 from mlops_assets.lib.bundles.bundle import golden_rows
 from mlops_assets.lib.http import call
 from mlops_assets.lib.records import desired_state
@@ -24,6 +25,7 @@ from mlops_assets.lib.storage.root import Storage
 
 START_SECONDS = 60.0
 ENVIRONMENT = "sandbox"
+_NOT_PASSED_ON = ("SERVING_", "OTEL_", signing.KEY_VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def _app(use_case: str, root: str, log: Path) -> Iterator[tuple[str, subprocess.
     command = [sys.executable, "-m", "serving", "--use-case", use_case, "--port", str(port)]
     command += ["--storage-root", root, "--environment", ENVIRONMENT]
     command += ["--log-spool", f"{root}/spool", "--drain-seconds", "0"]
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("SERVING_")}
+    # Nothing that is meant for the servers of this deployment, and not the key that signs.
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_PASSED_ON)}
     with log.open("w") as output:
         process = subprocess.Popen(command, stderr=output, stdout=output, env=clean)
         try:

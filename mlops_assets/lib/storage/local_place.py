@@ -57,6 +57,17 @@ class LocalPlace:
             partial.unlink(missing_ok=True)
         return True
 
+    def add(self, folder: str, name: str, content: bytes) -> None:
+        target = self.local(folder)
+        partial = target.parent / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
+        try:
+            partial.write_bytes(content)
+            _flush(partial)
+            partial.replace(target / name)
+            _flush(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
         target = self.local(key)

@@ -47,6 +47,9 @@ class Place(Protocol):
     def create(self, key: str, content: bytes) -> bool:
         """Write a file only if the key is free, whoever else tries at the same time."""
 
+    def add(self, folder: str, name: str, content: bytes) -> None:
+        """Replace a file of a folder, at once and without any other file in it meanwhile."""
+
     def writing(self, key: str) -> AbstractContextManager[Path]:
         """A temporary path; what is there at the end of the block is published."""
 
@@ -174,6 +177,13 @@ class Storage:
             False if another writer holds the key already; nothing is written then.
         """
         return self._place.create(self._inside(key), _as_bytes(value))
+
+    def add_json(self, folder: str, name: str, value: Mapping[str, Any]) -> None:
+        """Put one more record into a published folder, or replace it.
+
+        For folders whose readers allow no file that they do not know, a temporary one included.
+        """
+        self._place.add(self._inside(folder), name, _as_bytes(value))
 
     def list(self, prefix: str) -> list[str]:
         """Names of the finished entries right under a prefix, sorted."""

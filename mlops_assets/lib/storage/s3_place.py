@@ -54,6 +54,9 @@ class S3Place:
             self.check()
         return self._create(key, content)
 
+    def add(self, folder: str, name: str, content: bytes) -> None:
+        self._bucket.put(f"{folder}/{name}", content)
+
     def _create(self, key: str, content: bytes) -> bool:
         from obstore.exceptions import AlreadyExistsError
 

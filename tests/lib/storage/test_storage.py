@@ -345,3 +345,24 @@ def test_a_bucket_behaves_as_a_folder_does(
 def test_a_root_that_is_meant_to_be_elsewhere_is_no_folder(root: str) -> None:
     with pytest.raises(ValueError, match="give a local folder"):
         Storage(root)
+
+
+def test_a_record_is_added_to_a_published_folder(storage: Storage) -> None:
+    with storage.writing("a/folder") as partial:
+        partial.mkdir()
+        (partial / "one").write_text("1")
+    for value in ({"n": 1}, {"n": 2}):
+        storage.add_json("a/folder", "two.json", value)
+        assert storage.read_json("a/folder/two.json") == value
+    assert files(storage) == {"a/folder/one", "a/folder/two.json"}
+    assert sorted(path.name for path in storage.local("a/folder").iterdir()) == ["one", "two.json"]
+
+
+def test_a_folder_never_holds_a_half_written_record(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    with storage.writing("a/folder") as partial:
+        partial.mkdir()
+    (tmp_path / "a/folder/two.json").mkdir()  # no file can take its place
+    with pytest.raises(OSError, match=r"two\.json"):
+        storage.add_json("a/folder", "two.json", {})
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "folder", "two.json"]

@@ -1,0 +1,85 @@
+"""Clients that never finish a request: uvicorn waits for them for ever, and keeps what they send.
+
+Its HTTP parser has no limit for a request's head either. Both are held here, below the app, at the
+price of one look for each piece of data that arrives.
+"""
+
+from asyncio import TimerHandle, Transport
+from typing import ClassVar, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+#: Request line and headers. Cookies and tokens need some thousand bytes.
+LARGEST_HEAD_BYTES: Final = 64 * 1024
+#: With what the app has refused already and the client still sends.
+LARGEST_REQUEST_BYTES: Final = 32 * 1024 * 1024
+# So that the app's own answer comes first, where there is an app's answer.
+_GRACE_SECONDS: Final = 2.0
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """A connection whose requests have to arrive within a time and a size.
+
+    Attributes:
+        seconds: Within which a request must have arrived, head and body.
+    """
+
+    seconds: ClassVar[float] = 20.0
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # Since when a request is arriving, and how much of it is there.
+        self._since: float | None = self.loop.time()
+        self._bytes = 0
+        self._timer: TimerHandle = self.loop.call_later(self.seconds, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        scope = self.scope
+        head = scope is not None and "path" in scope
+        if head and not self.cycle.more_body:
+            self._since = None
+            return
+        if self._since is None:
+            self._since, self._bytes = self.loop.time(), 0
+        self._bytes += len(data)
+        if self._bytes > LARGEST_REQUEST_BYTES:
+            self.transport.abort()
+        elif not head and self._bytes > LARGEST_HEAD_BYTES:
+            self._end(b"431 Request Header Fields Too Large")
+
+    def _look(self) -> None:
+        """End a request that is late; look again when the next one could be."""
+        if self.transport.is_closing():
+            return
+        left = self.seconds
+        if self._since is not None:
+            head = self.scope is not None and "path" in self.scope
+            late = self._since + self.seconds + (_GRACE_SECONDS if head else 0)
+            left = late - self.loop.time()
+            if left <= 0:
+                if head:
+                    self.transport.close()
+                else:
+                    self._end(b"408 Request Timeout")
+                return
+        self._timer = self.loop.call_later(left, self._look)
+
+    def _end(self, status: bytes) -> None:
+        if not self.transport.is_closing():
+            head = b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            self.transport.write(head)
+            self.transport.close()
+
+
+def guarded(seconds: float) -> type[GuardedProtocol]:
+    """The protocol for `uvicorn.Config(http=...)`.
+
+    Args:
+        seconds: Within which a request must have arrived.
+    """
+    return type("GuardedProtocol", (GuardedProtocol,), {"seconds": seconds})
