@@ -15,7 +15,6 @@ from prometheus_client import disable_created_metrics
 from serving.app import App
 from serving.logs import configure
 from serving.settings import Settings
-from serving.suspects import Suspects
 
 # Requests in flight may finish within this time; then the process goes.
 _FINISH_SECONDS: Final = 30
@@ -57,7 +56,7 @@ def work(settings: Settings, listener: int, parent: int, notes: str) -> int:
     threading.Thread(target=_outlive_nobody, args=(parent,), daemon=True).start()
     # Every counter's time of creation as a series of its own would double the output.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    app = App(settings, Suspects(Path(notes)))
+    app = App(settings, Path(notes))
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -55,6 +55,7 @@ class Bucket:
 
     Attributes:
         url: ``s3://bucket/prefix``.
+        at: The endpoint, or ``AWS``.
         store: The client, for those who write; ``explained`` makes its errors readable.
     """
 
@@ -73,12 +74,12 @@ class Bucket:
         self.url = check_url(url)
         name, _, prefix = self.url.removeprefix(SCHEME).partition("/")
         endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
-        self._at = endpoint or "AWS"
+        self.at = endpoint or "AWS"
         self.store: S3Store = S3Store(
             name,
             prefix=prefix or None,
             client_options={
-                "allow_http": self._at.startswith("http://"),
+                "allow_http": self.at.startswith("http://"),
                 "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
                 "timeout": timedelta(minutes=10),
             },
@@ -138,7 +139,7 @@ class Bucket:
         except FileNotFoundError as error:
             if _NO_BUCKET not in str(error) and self._is_there():
                 raise FileNotFoundError(ENOENT, "No such object", where) from None
-            raise StoreError(f"{where}: there is no such bucket at {self._at}") from None
+            raise StoreError(f"{where}: there is no such bucket at {self.at}") from None
         except exceptions.AlreadyExistsError:
             raise
         except exceptions.PreconditionError:
@@ -166,10 +167,10 @@ class Bucket:
         said = str(error).split("\n\nDebug source")[0]
         code, status = _first(r"<Code>([^<]*)", said), _first(r"status code: (\d+)", said)
         if code == _NO_BUCKET:
-            return f"there is no such bucket at {self._at}"
+            return f"there is no such bucket at {self.at}"
         if _MACHINE in said:
             return "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        store = f"the store at {self._at}"
+        store = f"the store at {self.at}"
         if status in ("401", "403"):
             return (
                 f"{store} refuses access ({code or status}): check AWS_ACCESS_KEY_ID, "

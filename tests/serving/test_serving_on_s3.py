@@ -9,6 +9,7 @@ from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.settings import Settings
 from serving.storage import source
+from serving.storage.origin import open_origin
 from tests.serving.bundles import USE_CASE, Built, make_bundle
 from tests.trouble import Trouble
 
@@ -26,7 +27,7 @@ def test_a_bucket_is_followed_and_the_last_good_bundle_serves_without_it(
     store = Storage(s3_root)
     first, second = (make_bundle(tmp_path, seed) for seed in (1, 2))
     settings = Settings(use_cases=(USE_CASE,), storage_root=s3_root, poll_seconds=0.2)
-    follower = Follower(USE_CASE, settings, source.open_source(s3_root), Metrics())
+    follower = Follower(USE_CASE, settings, open_origin(USE_CASE, settings), Metrics())
     follower.look()
     assert str(follower.state.problem) == (
         f"{s3_root}/{USE_CASE}/desired/dev.json: no desired state: No such object"
