@@ -28,7 +28,7 @@ from serving.storage.bucket import StoreError
 
 _PARTIAL: Final = ".partial-"
 # Bundles that nobody names any more, for a way back that needs no storage.
-_SPARE_BUNDLES: Final = 4
+_SPARE_BUNDLES: Final = 5
 # What should serve is kept of so many storages, use cases and environments.
 _MOST_KNOWN: Final = 64
 _LOCK_SECONDS: Final = 60.0

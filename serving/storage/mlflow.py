@@ -161,7 +161,8 @@ class MlflowVersion:
                 yield answer
         except urllib.error.HTTPError as error:
             said = _message(error.read(_LARGEST_ANSWER_BYTES))
-            if error.code == 404 or said.startswith("RESOURCE_DOES_NOT_EXIST"):
+            # An alias that nobody has is a bad request to it.
+            if error.code in (400, 404):
                 raise BundleError(f"{self.name}: not there: {said or path}") from None
             if error.code in (401, 403):
                 raise StoreError(

@@ -39,7 +39,7 @@ def clean_environment(**variables: str) -> dict[str, str]:
 class Server:
     """A running server; stderr is read all the time, so that it never blocks."""
 
-    def __init__(self, root: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, root: Path | str, environ: Mapping[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "serving", "--storage-root", str(root), "--port", "0"]
         given = {
             "PYTHONWARNINGS": WARNINGS,
