@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SCHEME: Final = "s3://"
 _CONNECT_SECONDS: Final = 5
+_SECONDS: Final = 600.0
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
 # Where a client that was given no credentials asks for those of its machine.
 _MACHINE: Final = "169.254.169.254"
@@ -59,12 +60,13 @@ class Bucket:
         store: The client, for those who write; ``explained`` makes its errors readable.
     """
 
-    def __init__(self, url: str, patience: float) -> None:
+    def __init__(self, url: str, patience: float, seconds: float = _SECONDS) -> None:
         """Make a client; nothing is asked yet.
 
         Args:
             url: ``s3://bucket/prefix``.
             patience: For how many seconds a request that fails (503, no connection) is tried again.
+            seconds: How long one request may take, its content included.
 
         Raises:
             ValueError: If it is no such URL.
@@ -81,7 +83,7 @@ class Bucket:
             client_options={
                 "allow_http": self.at.startswith("http://"),
                 "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-                "timeout": timedelta(minutes=10),
+                "timeout": timedelta(seconds=seconds),
             },
             retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=patience)},
         )
@@ -209,6 +211,6 @@ def check_url(url: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def bucket(url: str, patience: float) -> Bucket:
+def bucket(url: str, patience: float, seconds: float = _SECONDS) -> Bucket:
     """One client for each URL of a process: it keeps its connections."""
-    return Bucket(url, patience)
+    return Bucket(url, patience, seconds)

@@ -13,6 +13,9 @@ LARGEST_BUNDLE_BYTES: Final = 1 << 30
 
 # The follower looks again anyway; until then the last good bundle serves.
 _PATIENCE_SECONDS: Final = 2.0
+# A store that takes requests and never answers is down, too.
+_LOOK_SECONDS: Final = 5.0
+_FETCH_SECONDS: Final = 120.0
 
 
 class Source(Protocol):
@@ -104,7 +107,8 @@ class BucketSource:
     """A prefix of a bucket."""
 
     def __init__(self, url: str) -> None:
-        self._bucket = bucket(url, _PATIENCE_SECONDS)
+        self._bucket = bucket(url, _PATIENCE_SECONDS, _LOOK_SECONDS)
+        self._files = bucket(url, _PATIENCE_SECONDS, _FETCH_SECONDS)
         self.identity = f"{self._bucket.url} at {self._bucket.at}"
 
     def name(self, key: str) -> str:
@@ -132,7 +136,7 @@ class BucketSource:
                 found = self._look(f"{key}/{name}")
                 total += found.size
                 check_size(self.name(key), total)
-                self._bucket.download(found, folder / name)
+                self._files.download(found, folder / name)
             except FileNotFoundError:
                 raise BundleError(f"{self.name(key)}/{name}: missing") from None
 

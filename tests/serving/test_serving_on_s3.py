@@ -1,5 +1,6 @@
 """Following a desired state in a bucket, and serving on whatever becomes of the bucket."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,7 +133,17 @@ def test_a_store_that_is_down_at_start_is_answered_for_by_what_was_last_known(
     follower.look()
     assert follower.state.champion is serves
 
+    # Nor is a store there that takes requests and never answers.
     trouble.busy = 0
+    monkeypatch.setattr(source, "_LOOK_SECONDS", 0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(trouble, "answer", lambda *_: time.sleep(60))
+        waiting = fresh(s3_root)
+        waiting.look()
+    assert version(waiting) == "1"
+    assert "; serving what was last known, from 20" in str(waiting.state.problem)
+
+    monkeypatch.setattr(source, "_LOOK_SECONDS", 5.0)
     store.publish(second.folder, second.path)
     follower.look()
     assert (version(follower), follower.state.problem) == ("2", None)
@@ -179,7 +190,7 @@ def test_servers_fetch_once_and_start_without_the_store(
     server = start_server(s3_root, environ=environ)
 
     def both_serve() -> bool:
-        return sum(line["message"] == "serving" for line in server.log) == 2
+        return [line["message"] for line in server.log].count("serving") == 2
 
     wait_until(both_serve, "two workers that serve")
     fetched = [seen for seen in trouble.seen if seen.startswith("GET") and "model.onnx" in seen]
