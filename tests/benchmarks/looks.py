@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.storage.root import Storage
 from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.settings import Settings
