@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from serving.logs import configure
 from serving.settings import Settings, SettingsError, load_settings
+from serving.storage.origin import open_cache
 from serving.supervisor import WORKER, Supervisor
 
 _BACKLOG = 2048
@@ -21,8 +22,12 @@ def main(arguments: Sequence[str]) -> int:
     """Run the server until it is told to stop; return the exit status."""
     try:
         settings = load_settings(arguments, os.environ)
+        open_cache(settings)
     except SettingsError as error:
         print(f"serving: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"serving: no cache: {error}: choose another folder with --cache", file=sys.stderr)
         return 2
     if (own := os.environ.get(WORKER)) is not None:
         # Imported here: a supervisor answers nobody, and stays small.
@@ -45,9 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "https" if settings.tls_certificate else "http"
-    follows = [
-        f"{settings.storage_root}/{settings.desired_state(name)}" for name in settings.use_cases
-    ]
+    follows = [settings.origin(name) for name in settings.use_cases]
     log.info(
         "listening",
         extra={"fields": {"url": f"{scheme}://{host}:{port}/docs", "follows": follows}},

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,7 +21,7 @@ from serving.predict import Predict
 from serving.prediction_log.log import PredictionLog
 from serving.routes import ROW_SCHEMA, build_router
 from serving.settings import Settings
-from serving.storage.source import open_source
+from serving.storage.origin import open_origin
 from serving.suspects import Suspects
 from serving.tracing import ENDPOINT, Tracer
 from serving.use_case import UseCase
@@ -38,24 +39,31 @@ class App:
         use_cases: What is served, by name.
     """
 
-    def __init__(self, settings: Settings, suspects: Suspects | None = None) -> None:
+    def __init__(self, settings: Settings, notes: Path | None = None) -> None:
         """Make an app that follows the desired states for as long as it runs.
 
         Args:
             settings: What to serve and from where.
-            suspects: Shared with a supervisor, if there is one.
+            notes: The folder that is shared with a supervisor, if there is one.
 
         Raises:
             TracingError: Traces are wanted, and cannot be made.
         """
         self.metrics = Metrics(settings.use_cases)
         self.log = PredictionLog(settings)
-        source = open_source(settings.storage_root)
+        suspects = Suspects(notes) if notes else None
         self.use_cases = {
             name: UseCase(
                 name,
                 settings,
-                Follower(name, settings, source, self.metrics, self.log, suspects),
+                Follower(
+                    name,
+                    settings,
+                    open_origin(name, settings, notes),
+                    self.metrics,
+                    self.log,
+                    suspects,
+                ),
                 self.metrics,
             )
             for name in settings.use_cases

@@ -48,11 +48,13 @@ class DesiredState:
         roles: By name; without a champion nothing should serve.
         problems: Why a challenger or a shadow that is named cannot be read.
         salt: Decides, with the key of a request, which of them the challenger gets.
+        stale: Why this is only what was last known, or None.
     """
 
     roles: Mapping[str, Role]
     problems: Mapping[str, str] = field(default_factory=dict)
     salt: str = ""
+    stale: str | None = None
 
 
 class _File(BaseModel):

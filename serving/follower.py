@@ -1,4 +1,4 @@
-"""Follows the desired state of one use case: the one place that decides which bundles serve.
+"""Follows what should serve of one use case: the one place that decides which bundles serve.
 
 A deployment writes a small file; every server looks at it and moves by itself. Whatever goes wrong
 on the way, a bad file or a bad bundle, the champion that serves goes on serving and the reason is
@@ -17,14 +17,14 @@ from typing import Final, TypeVar
 
 from serving.bundle.loaded import Bundle
 from serving.bundle.manifest import BundleError
-from serving.desired import CHAMPION, ON_TRIAL, DesiredState, Role, read_desired
+from serving.desired import CHAMPION, ON_TRIAL, DesiredState, Role
 from serving.lane import Lane
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
 from serving.prediction_log.streams import Predictions
 from serving.settings import Settings
 from serving.storage.bucket import StoreError
-from serving.storage.source import Source
+from serving.storage.origin import Origin
 from serving.suspects import Suspects
 
 _LONGEST_RETRY_SECONDS: Final = 30.0
@@ -88,13 +88,14 @@ class Follower:
 
     Attributes:
         state: What the last look led to.
+        where: Who says what should serve.
     """
 
     def __init__(
         self,
         use_case: str,
         settings: Settings,
-        source: Source,
+        origin: Origin,
         metrics: Metrics,
         log: PredictionLog,
         suspects: Suspects | None = None,
@@ -102,9 +103,9 @@ class Follower:
         """Start with nothing to serve.
 
         Args:
-            use_case: Whose desired state is followed.
-            settings: For the environment, the pace, and the length of queues.
-            source: Where desired states and bundles lie.
+            use_case: What is served.
+            settings: For the pace, and the length of queues.
+            origin: Says what should serve, and gives its files.
             metrics: Counts swaps and failures.
             log: Where answers will be recorded.
             suspects: Who was on trial when a worker crashed; None without a supervisor.
@@ -112,13 +113,12 @@ class Follower:
         self._use_case = use_case
         self._settings = settings
         self._trust = settings.trust()
-        self._source = source
-        self._key = settings.desired_state(use_case)
-        self._where = source.name(self._key)
+        self._origin = origin
+        self.where = origin.name
         self._metrics = metrics
         self._log = log
         self._suspects = suspects
-        self.state = Following(problem=f"{self._where}: not looked at yet", looked=False)
+        self.state = Following(problem=f"{self.where}: not looked at yet", looked=False)
         # Unlike any real stamp, so that the first look is a change.
         self._stamp: tuple[str | None, int] = ("never", 0)
         self._retry_at = math.inf
@@ -145,11 +145,9 @@ class Follower:
         """Look once and follow a change. Never raises: what fails becomes a problem."""
         stamp, absent = None, None
         try:
-            stamp = self._source.stamp(self._key)
-        except StoreError as error:
+            stamp = self._origin.stamp()
+        except (BundleError, StoreError) as error:
             absent = str(error)
-        except OSError as error:
-            absent = f"{self._where}: no desired state: {error.strerror}"
         changed = (stamp, self._suspects.stamp() if self._suspects else 0)
         if changed != self._stamp:
             self._stamp, self._delay = changed, 0.0
@@ -167,20 +165,24 @@ class Follower:
         self._tell(before, state)
 
     def _follow(self, before: Following) -> Following:
-        desired, problem = self._attempt(self._read, before.problem)
+        desired, problem = self._attempt(self._origin.read, before.problem)
         if desired is None:
             return Following(before.roles, before.desired, problem, before.trial_problems)
         roles: dict[str, Served] = {}
         role = desired.roles.get(CHAMPION)
         if role is None:
-            problem = f"{self._where}: withdrawn: names no {CHAMPION}"
+            problem = f"{self.where}: withdrawn: names no {CHAMPION}"
+            self._origin.followed(desired)
         else:
             champion, problem = self._attempt(
                 lambda: self._serve(CHAMPION, role, before), before.problem
             )
+            if champion is not None:
+                self._origin.followed(desired)
             champion = champion or before.champion
             if champion is not None:
                 roles[CHAMPION] = champion
+        problem = "; ".join(each for each in (desired.stale, problem) if each) or None
         # The champion answers before the others are loaded, which may take a crash.
         kept = {n: s for n, s in before.roles.items() if n in ON_TRIAL and self._wanted(desired, s)}
         self.state = Following({**roles, **kept}, desired, problem, before.trial_problems)
@@ -217,15 +219,6 @@ class Follower:
         off = self._suspects.reasons() if self._suspects else {}
         return desired.roles.get(served.name) == served.role and served.role.digest not in off
 
-    def _read(self) -> DesiredState:
-        try:
-            content = self._source.read(self._key)
-        except StoreError:
-            raise
-        except OSError as error:
-            raise BundleError(f"{self._where}: cannot be read: {error}") from None
-        return read_desired(content, self._where, self._use_case, self._settings.environment)
-
     def _serve(self, name: str, role: Role, before: Following) -> Served:
         current = before.roles.get(name)
         if current is not None and current.role == role:
@@ -234,7 +227,7 @@ class Follower:
             if each.role.digest == role.digest:
                 # The same content in another role, version or share: nothing to load.
                 return self._served(name, role, each.bundle, each.lane)
-        with self._source.bundle(role.bundle) as folder:
+        with self._origin.bundle(role) as folder:
             bundle = Bundle.load(folder, role.digest, self._use_case, self._trust)
         lane = Lane(bundle, self._settings.queue_rows, self._metrics.batch(self._use_case))
         return self._served(name, role, bundle, lane)

@@ -194,6 +194,7 @@ def _model(use_case: UseCase, settings: Settings) -> dict[str, Any]:
     return {
         "use_case": use_case.name,
         "environment": settings.environment,
+        "source": use_case.follower.where,
         "ready": served is not None,
         "version": served.role.version if served else None,
         "digest": served.bundle.digest if served else None,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -32,6 +33,18 @@ _SOURCES: dict[str, tuple[tuple[str, ...], str]] = {
         ("SERVING_STORAGE_ROOT", "MLOPS_STORAGE_ROOT"),
         "a folder or s3://bucket/prefix; default: $MLOPS_HOME/storage or .mlops/storage",
     ),
+    "cache": (
+        ("SERVING_CACHE",),
+        "a folder for local copies of bundles, shared by the servers of a machine; default: "
+        "$MLOPS_HOME/serving-cache or ~/.cache/mlops-serving for S3 and MLflow, none for a folder",
+    ),
+    "bundle": (("SERVING_BUNDLE",), "serve this folder, and follow no desired state"),
+    "bundle_digest": (("SERVING_BUNDLE_DIGEST",), "what --bundle or --from-mlflow must have"),
+    "from_mlflow": (
+        ("SERVING_FROM_MLFLOW",),
+        "serve models:/<name>@<alias> or models:/<name>/<version> as it is at start",
+    ),
+    "mlflow_tracking_uri": (("MLFLOW_TRACKING_URI",), "the server that --from-mlflow asks"),
     "environment": (("SERVING_ENVIRONMENT", "MLOPS_ENVIRONMENT"), "default: dev"),
     "host": (("SERVING_HOST",), "default: 127.0.0.1"),
     "port": (("SERVING_PORT",), "default: 8000; 0 lets the system choose"),
@@ -161,6 +174,12 @@ class Settings(BaseModel):
         use_cases: The use cases to serve.
         storage_root: Where bundles and desired states lie: a local folder, or
             `s3://bucket/prefix`.
+        cache: A folder for local copies of bundles; None for the usual one, which is none where
+            the storage root is a folder.
+        bundle: A folder with a bundle to serve in place of a desired state's, or None.
+        bundle_digest: The digest that `bundle` or `from_mlflow` must have.
+        from_mlflow: A version in MLflow to serve in place of a desired state's, or None.
+        mlflow_tracking_uri: The server that knows the version.
         environment: Which desired state to follow, `<environment>.json`.
         host: The address to listen on.
         port: The port to listen on; 0 lets the system choose one.
@@ -205,6 +224,13 @@ class Settings(BaseModel):
 
     use_cases: Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)]
     storage_root: Annotated[str, BeforeValidator(_root)]
+    cache: Path | None = None
+    bundle: Path | None = None
+    bundle_digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    from_mlflow: (
+        Annotated[str, Field(pattern=r"^models:/[^/@:]+(@[A-Za-z0-9_.-]+|/[0-9]+)$")] | None
+    ) = None
+    mlflow_tracking_uri: str = ""
     environment: Name = "dev"
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8000, ge=0, le=65535)
@@ -293,6 +319,40 @@ class Settings(BaseModel):
     def requests_at_once(self) -> int:
         """How many requests of a client may come at once, where they have a rate."""
         return self.burst or math.ceil(2 * (self.rate or 0))
+
+    @model_validator(mode="after")
+    def _fixed(self) -> "Settings":
+        """Refuse what is fixed at start if it is not one thing that can be found."""
+        if self.bundle is None and self.from_mlflow is None:
+            if self.bundle_digest:
+                raise ValueError("--bundle-digest says what --bundle or --from-mlflow must have")
+            return self
+        if self.bundle and self.from_mlflow:
+            raise ValueError("--bundle and --from-mlflow: give one of them")
+        if len(self.use_cases) > 1:
+            raise ValueError("--bundle and --from-mlflow serve one use case")
+        server = urlsplit(self.mlflow_tracking_uri)
+        if self.from_mlflow and (server.scheme not in ("http", "https") or not server.hostname):
+            raise ValueError("--from-mlflow needs MLFLOW_TRACKING_URI, http://… or https://…")
+        if self.from_mlflow and "@" in server.netloc:
+            # It is shown and logged.
+            raise ValueError(
+                "MLFLOW_TRACKING_URI holds a password: give MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD"
+            )
+        vouched = self.bundle_digest or self.trust()
+        if self.bundle and not vouched and not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} can be reached by others: say which bundle they may be served "
+                "with --bundle-digest"
+            )
+        return self
+
+    def origin(self, use_case: str) -> str:
+        """Who says what to serve of a use case, for people."""
+        if self.from_mlflow:
+            return f"{self.from_mlflow} at {self.mlflow_tracking_uri}"
+        return str(self.bundle or f"{self.storage_root}/{self.desired_state(use_case)}")
 
     def desired_state(self, use_case: str) -> str:
         """The file that says what to serve of a use case, under the storage root."""

@@ -19,7 +19,6 @@ from serving.app import App
 from serving.logs import configure
 from serving.settings import Settings
 from serving.supervisor import CANNOT_START
-from serving.suspects import Suspects
 from serving.tracing import TracingError
 
 # Requests in flight may finish within this time; then the process goes.
@@ -63,7 +62,7 @@ def work(settings: Settings, listener: int, parent: int, notes: str) -> int:
     # Every counter's time of creation as a series of its own would double the output.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
-        app = App(settings, Suspects(Path(notes)))
+        app = App(settings, Path(notes))
     except TracingError as error:
         print(f"serving: {error}", file=sys.stderr)
         return CANNOT_START

@@ -42,6 +42,15 @@ def content_digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def folder_digest(folder: Path) -> str:
+    """Return the digest that the manifest of a folder gives it. The files are not looked at.
+
+    Raises:
+        BundleError: The manifest is missing or unreadable.
+    """
+    return content_digest(_read_manifest(folder))
+
+
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hex characters, read as a stream.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SCHEME: Final = "s3://"
 _CONNECT_SECONDS: Final = 5
+_SECONDS: Final = 600.0
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
 # Where a client that was given no credentials asks for those of its machine.
 _MACHINE: Final = "169.254.169.254"
@@ -55,15 +56,17 @@ class Bucket:
 
     Attributes:
         url: ``s3://bucket/prefix``.
+        at: The endpoint, or ``AWS``.
         store: The client, for those who write; ``explained`` makes its errors readable.
     """
 
-    def __init__(self, url: str, patience: float) -> None:
+    def __init__(self, url: str, patience: float, seconds: float = _SECONDS) -> None:
         """Make a client; nothing is asked yet.
 
         Args:
             url: ``s3://bucket/prefix``.
             patience: For how many seconds a request that fails (503, no connection) is tried again.
+            seconds: How long one request may take, its content included.
 
         Raises:
             ValueError: If it is no such URL.
@@ -73,14 +76,14 @@ class Bucket:
         self.url = check_url(url)
         name, _, prefix = self.url.removeprefix(SCHEME).partition("/")
         endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
-        self._at = endpoint or "AWS"
+        self.at = endpoint or "AWS"
         self.store: S3Store = S3Store(
             name,
             prefix=prefix or None,
             client_options={
-                "allow_http": self._at.startswith("http://"),
+                "allow_http": self.at.startswith("http://"),
                 "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-                "timeout": timedelta(minutes=10),
+                "timeout": timedelta(seconds=seconds),
             },
             retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=patience)},
         )
@@ -143,7 +146,7 @@ class Bucket:
         except FileNotFoundError as error:
             if _NO_BUCKET not in str(error) and self._is_there():
                 raise FileNotFoundError(ENOENT, "No such object", where) from None
-            raise StoreError(f"{where}: there is no such bucket at {self._at}") from None
+            raise StoreError(f"{where}: there is no such bucket at {self.at}") from None
         except exceptions.AlreadyExistsError:
             raise
         except exceptions.PreconditionError:
@@ -171,10 +174,10 @@ class Bucket:
         said = str(error).split("\n\nDebug source")[0]
         code, status = _first(r"<Code>([^<]*)", said), _first(r"status code: (\d+)", said)
         if code == _NO_BUCKET:
-            return f"there is no such bucket at {self._at}"
+            return f"there is no such bucket at {self.at}"
         if _MACHINE in said:
             return "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        store = f"the store at {self._at}"
+        store = f"the store at {self.at}"
         if status in ("401", "403"):
             return (
                 f"{store} refuses access ({code or status}): check AWS_ACCESS_KEY_ID, "
@@ -213,6 +216,6 @@ def check_url(url: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def bucket(url: str, patience: float) -> Bucket:
+def bucket(url: str, patience: float, seconds: float = _SECONDS) -> Bucket:
     """One client for each URL of a process: it keeps its connections."""
-    return Bucket(url, patience)
+    return Bucket(url, patience, seconds)

@@ -31,7 +31,7 @@ def start_server() -> Iterator[Callable[..., Server]]:
     """Starts real servers on free ports and stops them after the test."""
     servers: list[Server] = []
 
-    def start(root: Path, **options: Any) -> Server:
+    def start(root: Path | str, **options: Any) -> Server:
         servers.append(Server(root, **options))
         return servers[-1]
 

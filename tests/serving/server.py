@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -41,17 +42,18 @@ class Server:
 
     def __init__(
         self,
-        root: Path,
+        root: Path | str,
         environ: Mapping[str, str] | None = None,
         client: Mapping[str, Any] | None = None,
     ) -> None:
+        self._spool = tempfile.TemporaryDirectory()
         command = [sys.executable, "-m", "serving", "--storage-root", str(root), "--port", "0"]
         given = {
             "PYTHONWARNINGS": WARNINGS,
             "SERVING_USE_CASE": USE_CASE,
             "SERVING_POLL_SECONDS": "0.2",
             "SERVING_DRAIN_SECONDS": "0.1",
-            "SERVING_LOG_SPOOL": str(root / "spool"),
+            "SERVING_LOG_SPOOL": self._spool.name,
         }
         self.process = subprocess.Popen(
             command,
@@ -114,4 +116,5 @@ class Server:
         self._reader.join(timeout=DEADLINE_SECONDS)
         assert self.process.stderr is not None
         self.process.stderr.close()
+        self._spool.cleanup()
         return status

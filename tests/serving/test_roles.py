@@ -15,7 +15,7 @@ from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
 from serving.settings import Settings
-from serving.storage.source import open_source
+from serving.storage.origin import open_origin
 from serving.suspects import Suspects
 from serving.use_case import Answer, NothingServesError, UseCase
 from tests.serving.bundles import CONTRACT, PAYLOAD, USE_CASE, Built, desire, make_bundle
@@ -29,8 +29,8 @@ class Served:
         given = Settings(use_cases=(USE_CASE,), storage_root=str(root), **settings)
         self.root = root
         self.metrics = Metrics(given.use_cases)
-        source, log = open_source(str(root)), PredictionLog(given)
-        self.follower = Follower(USE_CASE, given, source, self.metrics, log, suspects)
+        origin, log = open_origin(USE_CASE, given), PredictionLog(given)
+        self.follower = Follower(USE_CASE, given, origin, self.metrics, log, suspects)
         self.use_case = UseCase(USE_CASE, given, self.follower, self.metrics)
         self.told: list[Answer] = []
 

@@ -13,13 +13,15 @@ from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
 from serving.settings import Settings
-from serving.storage.source import open_source
+from serving.storage.origin import open_origin
 from tests.serving.bundles import USE_CASE, Built, desire, make_bundle, write_state
 
 
 def follower_of(root: Path) -> Follower:
     settings = Settings(use_cases=(USE_CASE,), storage_root=str(root), poll_seconds=0.2)
-    return Follower(USE_CASE, settings, open_source(str(root)), Metrics(), PredictionLog(settings))
+    return Follower(
+        USE_CASE, settings, open_origin(USE_CASE, settings), Metrics(), PredictionLog(settings)
+    )
 
 
 def version(follower: Follower) -> str | None:
