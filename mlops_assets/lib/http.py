@@ -8,13 +8,20 @@ from typing import Any
 _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
-def call(url: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> Any:
+def call(
+    url: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    timeout: float = 5.0,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
     """Ask for a JSON answer: a GET, or a POST where there is a body.
 
     Args:
         url: Of the server and the path.
         body: Sent as JSON; dates are sent as ISO 8601.
         timeout: Seconds.
+        headers: Sent along, for example an API key.
 
     Raises:
         urllib.error.HTTPError: With the server's own words, for a status of 400 or more.
@@ -23,7 +30,7 @@ def call(url: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.
     request = urllib.request.Request(
         url,
         data=None if body is None else json.dumps(body, default=str).encode(),
-        headers={"content-type": "application/json"},
+        headers={"content-type": "application/json", **(headers or {})},
     )
     with _OPEN(request, timeout=timeout) as response:
         return json.load(response)
