@@ -124,4 +124,4 @@ def table(found: Mapping[str, Sequence[Driven]], first: str) -> str:
 def median_ratio(found: Mapping[str, Sequence[Driven]], one: str, other: str, field: str) -> float:
     """The median over the rounds of what one server did against another."""
     pairs = zip(found[one], found[other], strict=True)
-    return statistics.median(getattr(a, field) / getattr(b, field) for a, b in pairs)
+    return float(statistics.median(getattr(a, field) / getattr(b, field) for a, b in pairs))

@@ -29,14 +29,12 @@ def environment(name: str, arguments: Sequence[str]) -> Path:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         python = folder / "bin" / "python"
         uv = Path(sys.executable).with_name("uv")
-        by_uv = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
-        by_pip = [python, "-m", "pip", "install", "--quiet"]
+        by_uv: list[str | Path] = [uv, "pip", "install", "--quiet", "--compile-bytecode"]
+        by_uv += ["--python", python, *arguments]
+        by_pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", *arguments]
         # As in the Makefile: where uv cannot reach an index that pip is set up for, pip does it.
-        tried = [_run([*by_uv, *arguments]) if uv.exists() else "no uv"]
-        if tried[0]:
-            tried.append(_run([*by_pip, *arguments]))
-        if tried[-1]:
-            raise RuntimeError(f"{name} cannot be installed: {tried[-1][-1000:]}")
+        if _run(by_uv) and (reason := _run(by_pip)):
+            raise RuntimeError(f"{name} cannot be installed: {reason[-1000:]}")
         done.touch()
     return folder
 
