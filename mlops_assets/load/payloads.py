@@ -124,11 +124,15 @@ def read_example(url: str, headers: Mapping[str, str]) -> Any:
         ValueError: It shows none.
         OSError: It does not answer.
     """
-    document = call(f"{url.rstrip('/')}/openapi.json", headers=headers)
+    where = f"{url.rstrip('/')}/openapi.json"
+    try:
+        document = call(where, headers=headers)
+    except OSError as error:
+        raise ConnectionError(f"{where} cannot be read: {error}") from None
     try:
         return document["components"]["schemas"]["Row"]["example"]
     except (KeyError, TypeError):
-        raise ValueError(f"{url}/openapi.json shows no example row; give a file of rows") from None
+        raise ValueError(f"{where} shows no example row; give a file of rows") from None
 
 
 def _json_list(path: Path, text: str) -> list[Any]:

@@ -68,7 +68,11 @@ class Run(ABC):
         self._over: asyncio.Future[None] = loop.create_future()
         # What goes wrong in a callback would be a line in a log, and figures nobody should trust.
         loop.set_exception_handler(self._broken)
-        self._idle.append(await self._connected())
+        try:
+            self._idle.append(await self._connected())
+        except OSError as error:
+            where = f"{self._target.host} port {self._target.port}"
+            raise ConnectionError(f"{where} cannot be reached: {_words(error)}") from None
         started = perf_counter()
         sweeper = loop.create_task(self._sweep())
         try:
@@ -144,7 +148,7 @@ class Run(ABC):
         except OSError as error:  # a timeout is one
             self._opening -= 1
             if self._waiting:
-                why = f"cannot connect: {error.strerror or type(error).__name__}"
+                why = f"cannot connect: {_words(error)}"
                 self._fail(self._waiting.popleft(), perf_counter(), why)
             return
         self._opening -= 1
@@ -200,3 +204,7 @@ class Run(ABC):
         error = context.get("exception") or RuntimeError(context["message"])
         if not self._over.done():
             self._over.set_exception(error)
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
