@@ -82,7 +82,6 @@ class Connection(asyncio.Protocol):
             return
         # Here and not in the parser's callback, which would take an error of ours for its own.
         body, self._body, self._whole = self._body, b"", False
-        self.usable = self._parser.should_keep_alive()
         self._answered(self, self._parser.get_status_code(), body)
         if not self.usable:
             cast("asyncio.Transport", self._transport).close()
@@ -92,5 +91,7 @@ class Connection(asyncio.Protocol):
         self._body = self._body + body if self._body else body
 
     def on_message_complete(self) -> None:
-        """Note that the answer is whole."""
+        """Note that the answer is whole, and whether another may follow."""
         self._whole = True
+        # Only known now: afterwards the parser waits for the next answer.
+        self.usable = self._parser.should_keep_alive()

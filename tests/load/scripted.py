@@ -5,15 +5,19 @@ A process of its own, so that its stalls do not stall the client that measures t
 """
 
 import asyncio
+import itertools
 import json
 import sys
 import time
 from typing import Any
 
 DIGEST = "d" * 64
+CONNECTIONS = itertools.count(1)
 
 
-async def answer(row: dict[str, Any], headers: str, out: asyncio.StreamWriter) -> bool:
+async def answer(
+    row: dict[str, Any], headers: str, out: asyncio.StreamWriter, connection: int
+) -> bool:
     """Do what a row asks for; return whether the connection stays open."""
     if "block" in row:
         time.sleep(row["block"])  # the whole server, as a long computation would
@@ -27,6 +31,8 @@ async def answer(row: dict[str, Any], headers: str, out: asyncio.StreamWriter) -
     if "key" in row and f"x-api-key: {row['key']}" not in headers:
         status = 401
     body = {"version": "1", "digest": DIGEST, "probability": row.get("probability", 0.5)}
+    if row.get("tell_connection"):
+        body["version"] = connection
     if status != 200:
         body = {"detail": row.get("detail", "because")}
     text = json.dumps(row.get("body", body)).encode()
@@ -41,11 +47,13 @@ async def answer(row: dict[str, Any], headers: str, out: asyncio.StreamWriter) -
 
 async def serve(reader: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
     """Answer the requests of one connection, one after the other."""
+    connection = next(CONNECTIONS)
     try:
         while True:
             headers = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             length = int(headers.partition("content-length: ")[2].partition("\r\n")[0])
-            if not await answer(json.loads(await reader.readexactly(length)), headers, out):
+            row = json.loads(await reader.readexactly(length))
+            if not await answer(row, headers, out, connection):
                 break
     except (asyncio.IncompleteReadError, ConnectionError):
         pass  # the client went away

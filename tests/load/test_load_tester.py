@@ -84,6 +84,13 @@ def test_an_open_loop_sees_the_stall_that_a_closed_one_hides(server: Scripted) -
     assert hidden.latency_ms["p95"] < 100
 
 
+def test_connections_are_kept(server: Scripted) -> None:
+    tester = server.tester({"tell_connection": True})
+    assert len(tester.closed(connections=4, requests=80).versions) == 4
+    # They are opened where none is free, and then there are enough of them.
+    assert len(tester.open(rate=100, seconds=1).versions) < 20
+
+
 def test_waiting_for_a_connection_counts(server: Scripted) -> None:
     report = server.tester({"wait": 0.05}).open(rate=40, seconds=1, connections=1)
     # It does 20 a second: the last of 44 requests waits for those before it, about a second.
