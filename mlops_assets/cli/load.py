@@ -115,9 +115,9 @@ def _payloads(options: argparse.Namespace, url: str, headers: dict[str, str]) ->
 
 def _bundles(use_case: str) -> dict[str, Path]:
     """By digest, the folder of every bundle that should answer."""
-    from mlops_assets.lib import desired_state
-    from mlops_assets.lib.specs import load_spec
-    from mlops_assets.lib.storage import Storage
+    from mlops_assets.lib.records import desired_state
+    from mlops_assets.lib.spec.specs import load_spec
+    from mlops_assets.lib.storage.root import Storage
 
     spec, store = load_spec(use_case), Storage(home.storage_root())
     roles = desired_state.read(store, spec.name, home.environment())

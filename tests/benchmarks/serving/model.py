@@ -9,8 +9,8 @@ from typing import Any
 import joblib
 import pyarrow.parquet as pq
 
-from mlops_assets.lib import desired_state
-from mlops_assets.lib.storage import Storage
+from mlops_assets.lib.records import desired_state
+from mlops_assets.lib.storage.root import Storage
 from tests.benchmarks.scoring import prepare
 from tests.platform import HEART, platform
 

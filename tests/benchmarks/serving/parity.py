@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from mlops_assets.lib import current, desired_state
-from mlops_assets.lib.spec import UseCase
-from mlops_assets.lib.specs import load_spec
+from mlops_assets.lib.records import current, desired_state
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.synthetic import ChurnOptions, write
-from mlops_assets.lib.training_set import INPUTS
+from mlops_assets.lib.training_set.files import INPUTS
 from mlops_assets.load import LoadTester, Payloads
 from tests.benchmarks.serving.servers import ours
 from tests.platform import DATA, HEART, QUICK, platform

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from mlops_assets.lib.sandbox import free_port
+from mlops_assets.lib.bundles.sandbox import free_port
 from tests.platform import HEART
 from tests.serving.server import ROOT, clean_environment
 

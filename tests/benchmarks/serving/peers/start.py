@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from mlops_assets.lib.sandbox import free_port
+from mlops_assets.lib.bundles.sandbox import free_port
 from tests.benchmarks.serving.environments import environment, python_of, versions
 from tests.benchmarks.serving.model import Model
 from tests.benchmarks.serving.servers import Running, running
