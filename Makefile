@@ -10,10 +10,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 PYTEST_ARGS ?=
+LOAD ?=
 ONCE ?=
+PARTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dev test coverage bench faults lint lock clean distclean
+.PHONY: help setup setup-dev demo dev load test coverage bench bench-serving faults lint lock clean distclean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +55,9 @@ demo: setup  ## Land real data and watch it become a model that answers
 dev: setup  ## Dagster alone, on the same instance (the same as `dagster dev`)
 	@exec $(BIN)/mlops dev
 
+load: setup  ## Test the running serving app under load (LOAD="URL --rate 200 --p99 50ms"; mlops load --help)
+	@exec $(BIN)/mlops load $(LOAD)
+
 test: setup-dev lint  ## Pass every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -61,6 +66,9 @@ coverage: setup-dev  ## Pass every test, and say which lines none has run (takes
 
 bench: setup-dev  ## Measure what docs/figures.md shows
 	@for name in loading cleveland churn new_use_case; do $(BIN)/python -m tests.benchmarks.$$name 2>/dev/null || exit 1; done
+
+bench-serving: setup-dev  ## Measure serving beside a constant and beside other servers (PARTS="constant open")
+	@$(BIN)/python -m tests.benchmarks.serving $(PARTS) 2>/dev/null
 
 faults: setup-dev  ## Kill everything at named points and at random times (about 40 minutes)
 	$(BIN)/python -m tests.recovery

@@ -13,25 +13,33 @@ API_KEY_VARIABLE = "MLOPS_SERVING_API_KEY"
 _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
-def call(url: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0) -> Any:
+def call(
+    url: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    timeout: float = 5.0,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
     """Ask for a JSON answer: a GET, or a POST where there is a body.
 
     Args:
         url: Of the server and the path.
         body: Sent as JSON; dates are sent as ISO 8601.
         timeout: Seconds.
+        headers: Sent along; they go before those of the environment.
 
     Raises:
         urllib.error.HTTPError: With the server's own words, for a status of 400 or more.
         OSError: If nothing answers in time.
     """
-    headers = {"content-type": "application/json"}
+    sent = {"content-type": "application/json"}
     if key := os.environ.get(API_KEY_VARIABLE):
-        headers["x-api-key"] = key
+        sent["x-api-key"] = key
+    sent.update(headers or {})
     request = urllib.request.Request(
         url,
         data=None if body is None else json.dumps(body, default=str).encode(),
-        headers=headers,
+        headers=sent,
     )
     with _OPEN(request, timeout=timeout) as response:
         return json.load(response)

@@ -1,0 +1,1 @@
+"""Everything that docs/figures.md says about serving; see `__main__`."""
