@@ -7,9 +7,7 @@ Everything is what a person would start, in a copy of the repository: ``mlops ne
 import csv
 import json
 import math
-import os
 import random
-import signal
 import subprocess
 import tempfile
 import time
@@ -85,8 +83,9 @@ def main() -> None:
             answered = time.perf_counter() - began
             shown = project.run("mlops", "status", NAME).stdout
         finally:
+            # To each alone: Dagster's processes wait for each other if all of them are told at once.
             for server in servers:
-                os.killpg(server.pid, signal.SIGTERM)
+                server.terminate()
             for server in servers:
                 server.wait(60)
     candidates = ", ".join(document.spec().training.candidates)

@@ -2,7 +2,9 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import ssl
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,7 +23,7 @@ from serving.access.tls import uvicorn_options
 from serving.metrics import Metrics
 from tests.serving.bundles import USE_CASE
 from tests.serving.certificates import as_pem, issue
-from tests.serving.server import Server
+from tests.serving.server import ROOT, Server, clean_environment
 
 
 def hashed(name: str, key: str) -> str:
@@ -190,12 +192,21 @@ def test_clients_may_need_a_certificate_and_have_a_rate(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_traces_without_their_package(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
-    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    assert main(["--use-case", USE_CASE, "--port", "0"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("serving: OTEL_EXPORTER_OTLP_ENDPOINT is set, but opentelemetry.")
+def test_traces_without_their_package(tmp_path: Path) -> None:
+    package = tmp_path / "path" / "opentelemetry"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('no', name='opentelemetry')")
+    environ = clean_environment(
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318",
+        PYTHONPATH=f"{package.parent}{os.pathsep}{ROOT}",
+        SERVING_LOG_SPOOL=str(tmp_path / "spool"),
+    )
+    # A worker finds out, and the supervisor does not try again what can never work.
+    done = subprocess.run(
+        [sys.executable, "-m", "serving", "--use-case", USE_CASE, "--port", "0"],
+        env=environ, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("serving: OTEL_EXPORTER_OTLP_ENDPOINT is set, but opentelemetry")
     assert "pip install 'mlops-assets[tracing]'" in line

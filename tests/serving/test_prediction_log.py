@@ -149,9 +149,9 @@ def test_the_document_reads_a_day_of_two_versions_with_labels(tmp_path: Path) ->
     log.append(other, NOON, names(4, 2), names(4, 2), rows, np.ones((2, 2), np.float32), np.ones(2))
     add(log, ["tomorrow"], NOON + 86_400)
     for number, label in enumerate((1, 0, 1)):
-        log.feedback(USE_CASE, f"p{number}", label, NOON + 86_400 * number, "q")
-    log.feedback(USE_CASE, "p4", 0, NOON + 1, "q")
-    log.feedback(USE_CASE, "p4", 1, NOON + 2, "q")  # corrected
+        log.feedback("heart", f"p{number}", label, NOON + 86_400 * number, "q")
+    log.feedback("heart", "p4", 0, NOON + 1, "q")
+    log.feedback("heart", "p4", 1, NOON + 2, "q")  # corrected
     assert log.stop()
     query = DOCUMENT.read_text().split("```sql\n")[1].split("```")[0]
     for name, value in {
