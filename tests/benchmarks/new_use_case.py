@@ -83,7 +83,7 @@ def main() -> None:
             answered = time.perf_counter() - began
             shown = project.run("mlops", "status", NAME).stdout
         finally:
-            # To each alone: Dagster's processes wait for each other if all of them are told at once.
+            # To each alone: told all at once, the processes of Dagster wait for each other.
             for server in servers:
                 server.terminate()
             for server in servers:
