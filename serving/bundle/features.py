@@ -26,6 +26,7 @@ from serving.bundle.columns import Column
 from serving.bundle.compiler.compiled import Compiled
 from serving.bundle.compiler.plan import UnsupportedError, bound
 from serving.bundle.compiler.proof import prove
+from serving.bundle.deadlines import Deadlines
 from serving.bundle.names import quoted, text
 from serving.bundle.sql_check import ROW_ID, SOURCE, FeatureSqlError, check_sql
 
@@ -35,6 +36,9 @@ _THREADS: Final = 1
 # The name under which a cursor sees the table of a batch job.
 _TABLE: Final = "given_rows"
 _NO_ROWS: Final = "'[]'"
+# Of a query for the rows of a request; it takes a thousandth of that.
+_MOST_SECONDS = 2.0
+_DEADLINES: Final = Deadlines()
 _NUMERIC: Final = ("INT", "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN")
 
 log = logging.getLogger(__name__)
@@ -136,8 +140,11 @@ class FeatureRunner:
         document = json.dumps([{ROW_ID: str(i), **row} for i, row in enumerate(rows)])
         cursor = self._take_cursor()
         try:
-            # ASCII JSON: a quote is the only character in it with a meaning in SQL.
-            found = cursor.execute(f"EXECUTE features({text(document)}::VARCHAR)").fetchall()
+            with _DEADLINES.of(cursor, _MOST_SECONDS):
+                # ASCII JSON: a quote is the only character in it with a meaning in SQL.
+                found = cursor.execute(f"EXECUTE features({text(document)}::VARCHAR)").fetchall()
+        except duckdb.InterruptException:
+            raise FeatureError(f"features.sql took longer than {_MOST_SECONDS:g} s") from None
         except (duckdb.DataError, duckdb.InvalidInputException) as error:
             raise FeatureError(str(error).splitlines()[0][:200]) from None
         finally:

@@ -193,12 +193,13 @@ def test_clients_may_need_a_certificate_and_have_a_rate(tmp_path: Path) -> None:
 
 
 def test_traces_without_their_package(tmp_path: Path) -> None:
-    package = tmp_path / "path" / "opentelemetry"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("raise ImportError('no', name='opentelemetry')")
+    missing = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    path = tmp_path / "path"
+    path.mkdir()
+    (path / "sitecustomize.py").write_text(f"import sys; sys.modules[{missing!r}] = None")
     environ = clean_environment(
         OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318",
-        PYTHONPATH=f"{package.parent}{os.pathsep}{ROOT}",
+        PYTHONPATH=f"{path}{os.pathsep}{ROOT}",
         SERVING_LOG_SPOOL=str(tmp_path / "spool"),
     )
     # A worker finds out, and the supervisor does not try again what can never work.

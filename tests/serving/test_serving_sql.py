@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.bundle import features
 from serving.bundle.features import FeatureError, FeatureRunner
 from serving.bundle.sql_check import FeatureSqlError, check_sql
 
@@ -210,3 +211,18 @@ def test_several_threads_share_one_runner() -> None:
         thread.join()
     assert not wrong
     assert 1 <= len(runner._idle) <= 9
+
+
+def test_a_query_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "_MOST_SECONDS", 0.05)
+    grown = "note"
+    for letter in "abcdefgh":
+        grown = f"replace({grown}, '{letter}', '{letter}{letter}{letter}')"
+    sql = f"select row_id, length({grown}) as found from input_rows"
+    runner = FeatureRunner(sql, {"note": "VARCHAR"}, ["found"])
+    rows = [{"note": "abcdefgh" * 20_000}] * 60
+    with pytest.raises(FeatureError, match=r"took longer than 0\.05 s"):
+        runner.run(rows)
+    # The same runner goes on.
+    monkeypatch.setattr(features, "_MOST_SECONDS", 60.0)
+    assert runner.run([{"note": "ab"}]).tolist() == [[6.0]]
