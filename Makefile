@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dev test coverage bench faults lint lock clean distclean
+.PHONY: help setup setup-dev demo dev test coverage bench faults fuzz lint lock clean distclean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench: setup-dev  ## Measure what docs/figures.md shows
 
 faults: setup-dev  ## Kill everything at named points and at random times (about 40 minutes)
 	$(BIN)/python -m tests.recovery
+
+fuzz: setup-dev  ## Send the serving app 2,000 requests made up from its OpenAPI schema
+	$(BIN)/python -m tests.serving.fuzz
 
 lint: setup-dev  ## Style and types
 	$(BIN)/ruff check .
