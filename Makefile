@@ -15,7 +15,7 @@ ONCE ?=
 PARTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dev load test coverage bench bench-serving faults lint lock clean distclean
+.PHONY: help setup setup-dev demo dev load test coverage bench bench-serving faults fuzz lint lock clean distclean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ bench-serving: setup-dev  ## Measure serving beside a constant and beside other 
 
 faults: setup-dev  ## Kill everything at named points and at random times (about 40 minutes)
 	$(BIN)/python -m tests.recovery
+
+fuzz: setup-dev  ## Send the serving app 2,000 requests made up from its OpenAPI schema
+	$(BIN)/python -m tests.serving.fuzz
 
 lint: setup-dev  ## Style and types
 	$(BIN)/ruff check .

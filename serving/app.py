@@ -2,29 +2,34 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from starlette.types import Receive, Scope, Send
 
 from serving.access.keys import ApiKeys
 from serving.access.limits import Limits
 from serving.access.middleware import HEALTH, METRICS, Access, Rules
+from serving.documentation import document
+from serving.explain import Explainer
+from serving.explain_route import build_explain_router
+from serving.feedback import Feedback, FullError
+from serving.feedback_route import build_feedback_router
 from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.predict import Predict
 from serving.prediction_log.log import PredictionLog
-from serving.routes import ROW_SCHEMA, build_router
+from serving.refusals import answer_refusals
+from serving.routes import build_router
 from serving.settings import Settings
 from serving.storage.origin import open_origin
 from serving.suspects import Suspects
 from serving.tracing import ENDPOINT, Tracer
 from serving.use_case import UseCase
+from serving.v2.routes import build_v2_router
 
 
 class App:
@@ -34,7 +39,7 @@ class App:
     than validation, features and model together (`tests/benchmarks/serving.py`).
 
     Attributes:
-        log: Keeps every answer.
+        log: Keeps every answer, and feedback.
         documented: The FastAPI app with everything else, and the documentation of everything.
         use_cases: What is served, by name.
     """
@@ -70,6 +75,7 @@ class App:
         }
         self.predict = Predict(self.use_cases, settings, self.metrics, self.log)
         self._tracer = Tracer(", ".join(self.use_cases)) if os.environ.get(ENDPOINT) else None
+        self._explainer = Explainer()
         self.documented = self._documented(settings)
         self._access = Access(self._dispatch, self.metrics, _rules(settings), self._tracer)
 
@@ -110,30 +116,38 @@ class App:
             watching.cancel()
             for use_case in self.use_cases.values():
                 use_case.follower.stop()
+            self._explainer.stop()
             await asyncio.to_thread(self.log.stop)
             if self._tracer is not None:
                 await asyncio.to_thread(self._tracer.stop)
 
         # Its pages bring their scripts along; FastAPI's own load them from a CDN.
         title = f"Predictions for {', '.join(self.use_cases)}"
-        app = FastAPIOffline(title=title, lifespan=lifespan)
-        app.include_router(build_router(settings, self.use_cases, self.metrics, self.predict))
-
-        def openapi() -> dict[str, Any]:
-            # Made anew each time: a contract comes with its bundle and may change at any swap.
-            champions = [each.follower.state.champion for each in self.use_cases.values()]
-            served = [champion for champion in champions if champion]
-            version = ", ".join(champion.role.version for champion in served) or "none"
-            schema = get_openapi(title=app.title, version=version, routes=app.routes)
-            rows = [champion.bundle.contract.json_schema() for champion in served]
-            row: dict[str, Any] = {"anyOf": rows} if len(rows) > 1 else {"type": "object"}
-            if len(rows) == 1:
-                (row,) = rows
-            schema["components"]["schemas"][ROW_SCHEMA] = row
-            return schema
-
-        app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+        app = FastAPIOffline(title=title, lifespan=lifespan, redirect_slashes=False)
+        use_cases, predict = self.use_cases, self.predict
+        app.include_router(build_router(settings, use_cases, self.metrics, predict))
+        app.include_router(build_explain_router(use_cases, predict, self._explainer))
+        app.include_router(build_feedback_router(settings, use_cases, predict, self._keep))
+        app.include_router(build_v2_router(settings, use_cases, predict))
+        answer_refusals(app)
+        # FastAPI's documented way.
+        app.openapi = lambda: document(app, use_cases)  # type: ignore[method-assign]
         return app
+
+    def _keep(self, records: Sequence[Feedback], request_id: str, time: float) -> None:
+        if self.log.full:
+            raise FullError("the prediction log cannot keep up; try again")
+        for record in records:
+            self.log.feedback(
+                record.use_case,
+                record.prediction_id,
+                record.label,
+                time,
+                request_id,
+                record.source,
+                record.observed_at,
+                record.id,
+            )
 
 
 def _rules(settings: Settings) -> Rules:

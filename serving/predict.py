@@ -4,7 +4,8 @@ It is plain ASGI: FastAPI's own way from a request to a function costs as much a
 an answer. FastAPI only describes it (see `serving.routes`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from time import time
 from typing import Any, Final
@@ -13,13 +14,14 @@ from uuid import uuid4
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
-from serving.bundle.contract import RowError, decode
+from serving.bundle.contract import Row, RowError, decode
 from serving.bundle.features import FeatureError
+from serving.follower import Served
 from serving.lane import BusyError, LateError
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
 from serving.settings import Settings
-from serving.use_case import Answer, NothingServesError, UseCase
+from serving.use_case import Answer, NothingServesError, UseCase, VersionError
 
 #: Names whose rows these are, so that one entity is always answered by the same version.
 ENTITY_HEADER: Final = "X-Entity-Id"
@@ -108,21 +110,19 @@ class Predict:
     async def _answer(self, scope: Scope, receive: Receive, name: str | None) -> object:
         use_case = self.choose(name)
         body = await read_body(receive)
-        try:
-            payload = decode(body)
-        except RowError as error:
-            raise RefusedError(422, error.problems) from None
-        many = type(payload) is list
-        payloads: list[object] = payload if many else [payload]  # type: ignore[assignment]
-        self._check_count(len(payloads))
-        asked = Asked(payloads, scope["state"]["request_id"], entity_of(scope), len(body))
+        payloads, many = read_payloads(body, self._settings.batch_rows)
+        asked = Asked(payloads, request_id_of(scope), entity_of(scope), len(body))
         answer = await self.ask(use_case, asked)
         scope["state"]["version"] = answer.served.role.version
-        answers = self._describe(use_case, answer, asked.ids)
+        answers = self.describe(use_case, answer, asked.ids)
         return answers if many else answers[0]
 
-    def choose(self, name: str | None) -> UseCase:
+    def choose(self, name: str | None, endpoint: str = "/predict") -> UseCase:
         """The use case of a request.
+
+        Args:
+            name: That the request's path has, if any.
+            endpoint: The path before the name, for the reason.
 
         Raises:
             RefusedError: It names none of those that are served, or none where there are several.
@@ -130,14 +130,19 @@ class Predict:
         if name is None:
             if self._only is not None:
                 return self._only
-            names = " or ".join(f"/predict/{each}" for each in self._use_cases)
+            names = " or ".join(f"{endpoint}/{each}" for each in self._use_cases)
             raise RefusedError(404, f"this server has several use cases: ask {names}")
         if (found := self._use_cases.get(name)) is None:
             raise RefusedError(404, f"this server serves {', '.join(self._use_cases)} only")
         return found
 
-    async def ask(self, use_case: UseCase, asked: Asked) -> Answer:
+    async def ask(self, use_case: UseCase, asked: Asked, version: str | None = None) -> Answer:
         """Have rows answered and recorded; whatever stands in the way becomes a refusal.
+
+        Args:
+            use_case: Whose rows they are.
+            asked: The rows.
+            version: Which version is to answer, whoever they would be answered by otherwise.
 
         Raises:
             RefusedError: With the status that tells the client what to do.
@@ -145,10 +150,17 @@ class Predict:
         if self._refuses and self._log.full:
             self._metrics.refused("log")
             raise RefusedError(503, "the prediction log cannot keep up; try again", retry=True)
+        record = partial(self._record, asked)
+        with self.refusing():
+            if version is not None:
+                return await use_case.answer_by(version, asked.payloads, record)
+            return await use_case.answer(asked.payloads, asked.entity or asked.request_id, record)
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Make refusals of what may stand in the way of an answer."""
         try:
-            return await use_case.answer(
-                asked.payloads, asked.entity or asked.request_id, partial(self._record, asked)
-            )
+            yield
         except RowError as error:
             raise RefusedError(422, error.problems) from None
         except FeatureError as error:
@@ -157,6 +169,8 @@ class Predict:
         except NothingServesError:
             detail = "nothing to serve at present; GET /model tells why"
             raise RefusedError(503, detail, retry=True) from None
+        except VersionError as error:
+            raise RefusedError(404, str(error)) from None
         except BusyError:
             self._metrics.refused("full")
             raise RefusedError(503, "too many rows are waiting; try again", retry=True) from None
@@ -178,40 +192,45 @@ class Predict:
             asked.size,
         )
 
-    def _check_count(self, rows: int) -> None:
-        most = self._settings.batch_rows
-        if not 1 <= rows <= most:
-            message = f"must hold 1 to {most} rows; got {rows}"
-            raise RefusedError(422, [{"loc": ["body"], "msg": message, "type": "row_count"}])
-
-    def _describe(
+    def describe(
         self, use_case: UseCase, answer: Answer, ids: Sequence[str]
     ) -> list[dict[str, Any]]:
+        """Say what was answered to each row, and count it."""
         served, name, metrics = answer.served, use_case.name, self._metrics
-        bundle, version = served.bundle, served.role.version
+        version = served.role.version
         answers = []
         probabilities = answer.scored.probabilities.tolist()
         for prediction_id, row, probability in zip(ids, answer.rows, probabilities, strict=True):
-            outcome = bundle.classify(probability)
-            metrics.prediction(name, served.name, version, str(outcome.value), probability)
-            warnings = bundle.seen.warnings(row)
-            for warned in warnings:
-                metrics.out_of_range(name, warned.column)
-            answers.append(
-                {
-                    "prediction_id": prediction_id,
-                    "use_case": name,
-                    "version": version,
-                    "digest": bundle.digest,
-                    "role": served.name,
-                    "probability": probability,
-                    "class": outcome.value,
-                    "label": outcome.label,
-                    "threshold": bundle.manifest.threshold,
-                    "warnings": [warned._asdict() for warned in warnings],
-                }
-            )
+            found = described(served, prediction_id, row, probability)
+            metrics.prediction(name, served.name, version, str(found["class"]), probability)
+            for warned in found["warnings"]:
+                metrics.out_of_range(name, warned["column"])
+            answers.append(found)
         return answers
+
+
+def described(served: Served, prediction_id: str, row: Row, probability: float) -> dict[str, Any]:
+    """An answer to a row as it is given."""
+    bundle = served.bundle
+    outcome = bundle.classify(probability)
+    return {
+        "prediction_id": prediction_id,
+        "use_case": bundle.manifest.use_case,
+        "version": served.role.version,
+        "digest": bundle.digest,
+        "role": served.name,
+        "probability": probability,
+        "class": outcome.value,
+        "label": outcome.label,
+        "threshold": bundle.manifest.threshold,
+        "warnings": [warned._asdict() for warned in bundle.seen.warnings(row)],
+    }
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id of a request, which `serving.access` gave it."""
+    found: str = scope["state"]["request_id"]
+    return found
 
 
 def entity_of(scope: Scope) -> str | None:
@@ -237,6 +256,31 @@ async def read_body(receive: Receive) -> bytes:
         # Nobody reads this answer; without it the log would show an error of ours.
         raise RefusedError(400, "the client went away")
     return body
+
+
+def read_payloads(body: bytes, most: int) -> tuple[list[object], bool]:
+    """Read a body that is a JSON value, or a list of them.
+
+    Args:
+        body: The whole of it.
+        most: How many it may hold.
+
+    Returns:
+        What it holds, and whether it is a list.
+
+    Raises:
+        RefusedError: It cannot be read, or holds none or too many.
+    """
+    try:
+        payload = decode(body)
+    except RowError as error:
+        raise RefusedError(422, error.problems) from None
+    if not isinstance(payload, list):
+        return [payload], False
+    if not 1 <= len(payload) <= most:
+        message = f"must hold 1 to {most} rows; got {len(payload)}"
+        raise RefusedError(422, [{"loc": ["body"], "msg": message, "type": "row_count"}])
+    return payload, True
 
 
 async def answer_json(send: Send, status: int, content: object, retry: bool = False) -> None:

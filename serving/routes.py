@@ -3,101 +3,21 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, HTTPException, Path, Response
+from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from serving.card import card
 from serving.desired import CHAMPION
 from serving.metrics import Metrics
-from serving.predict import ENTITY_HEADER, Predict, RefusedError
+from serving.predict import ENTITY_HEADER, Predict
+from serving.schemas import ACCESS, BODY, ROW_REFERENCE, Prediction, one_or_many, refusals
 from serving.settings import Settings
 from serving.use_case import UseCase
 
-#: The name under which OpenAPI shows the current contract; see `serving.app`.
-ROW_SCHEMA: Final = "Row"
-
-
-class Problem(BaseModel):
-    """One reason why a row was not accepted."""
-
-    loc: list[str | int]
-    msg: str
-    type: str
-
-
-class Problems(BaseModel):
-    """Every reason why a row was not accepted."""
-
-    detail: list[Problem]
-
-
-class Detail(BaseModel):
-    """Why a request was not answered."""
-
-    detail: str
-
-
-class Warned(BaseModel):
-    """A value that training never saw the like of."""
-
-    column: str
-    message: str
-
-
-class Prediction(BaseModel):
-    """The answer to one row."""
-
-    prediction_id: str
-    use_case: str
-    version: str
-    digest: str
-    role: str
-    probability: Annotated[float, Field(ge=0, le=1)]
-    class_: Annotated[StrictBool | StrictInt | StrictFloat | StrictStr, Field(alias="class")]
-    label: str
-    threshold: Annotated[float, Field(ge=0, le=1)]
-    warnings: list[Warned]
-
-
-_PREDICT: Final[dict[str, Any]] = {
-    "response_model": Prediction | list[Prediction],
-    "response_description": "What was asked for: an answer, or a list of answers",
-    "responses": {
-        400: {"description": "The client went away", "model": Detail},
-        404: {"description": "No such use case here", "model": Detail},
-        401: {"description": "An API key is needed", "model": Detail},
-        408: {"description": "The body did not arrive in time", "model": Detail},
-        413: {"description": "The body is larger than the server takes", "model": Detail},
-        422: {"description": "A row breaks the contract", "model": Problems},
-        429: {"description": "Too many requests of one client", "model": Detail},
-        503: {
-            "description": "Nothing to serve yet, or too many rows are waiting: "
-            "try again after `Retry-After` seconds",
-            "model": Detail,
-        },
-    },
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "description": "A row, or a list of rows.",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "anyOf": [
-                            {"$ref": f"#/components/schemas/{ROW_SCHEMA}"},
-                            {
-                                "type": "array",
-                                "items": {"$ref": f"#/components/schemas/{ROW_SCHEMA}"},
-                                "minItems": 1,
-                            },
-                        ]
-                    }
-                }
-            },
-        }
-    },
-}
+PREDICTIONS: Final = "predictions"
+OPERATION: Final = "operation"
+_METRICS_TYPE: Final = CONTENT_TYPE_LATEST.partition(";")[0]
 _Entity = Annotated[
     str | None,
     Header(alias=ENTITY_HEADER, description="The same id is always answered by the same version."),
@@ -115,40 +35,46 @@ def build_router(
         metrics: What `/metrics` shows.
         predict: Answers `/predict`; its routes here are for the documentation and other methods.
     """
-    router = APIRouter()
-    example = next(iter(use_cases))
-    Name = Annotated[str, Path(examples=[example])]  # noqa: N806  # a type
+    router = APIRouter(responses=refusals(500))
+    Name = Annotated[str, Path(examples=list(use_cases))]  # noqa: N806  # a type
+    documented: dict[str, Any] = {
+        "tags": [PREDICTIONS],
+        "response_model": Prediction | list[Prediction],
+        "response_description": "What was asked for: an answer, or a list of answers",
+        "responses": refusals(404, 422, *BODY),
+        "openapi_extra": one_or_many(
+            ROW_REFERENCE, settings.batch_rows, "A row, or a list of rows."
+        ),
+    }
 
-    def find(name: str | None) -> UseCase:
-        try:
-            return predict.choose(name)
-        except RefusedError as refusal:
-            raise HTTPException(refusal.status, refusal.detail) from None
-
-    @router.post("/predict", **_PREDICT)
+    @router.post("/predict", **documented)
     async def predict_rows(entity: _Entity = None) -> None:
         """Predict one row, or a list of rows."""
 
-    @router.post("/predict/{use_case}", **_PREDICT)
+    @router.post("/predict/{use_case}", **documented)
     async def predict_rows_of(use_case: Name, entity: _Entity = None) -> None:
         """Predict rows of a named use case."""
 
-    @router.get("/model")
+    @router.get("/model", tags=[OPERATION], responses=refusals(404, *ACCESS))
     async def model() -> dict[str, Any]:
         """Tell what serves, what should serve, and why they differ if they do."""
-        return _model(find(None), settings)
+        return _model(predict.choose(None, "/model"), settings)
 
-    @router.get("/model/{use_case}", responses={404: {"model": Detail}})
+    @router.get("/model/{use_case}", tags=[OPERATION], responses=refusals(404, *ACCESS))
     async def model_of(use_case: Name) -> dict[str, Any]:
         """Tell what serves of a named use case."""
-        return _model(find(use_case), settings)
+        return _model(predict.choose(use_case), settings)
 
-    @router.get("/health/live")
+    @router.get("/health/live", tags=[OPERATION])
     async def live() -> dict[str, str]:
         """Answer as long as the process can."""
         return {"status": "live"}
 
-    @router.get("/health/ready", responses={503: {"description": "Something has no champion"}})
+    @router.get(
+        "/health/ready",
+        tags=[OPERATION],
+        responses={503: {"description": "Something has no champion", "model": dict[str, Any]}},
+    )
     async def ready(response: Response) -> dict[str, Any]:
         """Answer 200 when every use case is served; `problem` may tell of a newer version."""
         found = {name: each.follower.state for name, each in use_cases.items()}
@@ -166,7 +92,11 @@ def build_router(
             },
         }
 
-    @router.get("/health/startup", responses={503: {"description": "Still starting"}})
+    @router.get(
+        "/health/startup",
+        tags=[OPERATION],
+        responses={503: {"description": "Still starting", "model": dict[str, str]}},
+    )
     async def startup(response: Response) -> dict[str, str]:
         """Answer 200 once every desired state was looked at, whatever it said."""
         looked = all(each.follower.state.looked for each in use_cases.values())
@@ -174,7 +104,15 @@ def build_router(
             response.status_code = 503
         return {"status": "started" if looked else "starting"}
 
-    @router.get("/metrics", response_class=Response)
+    @router.get(
+        "/metrics",
+        tags=[OPERATION],
+        response_class=Response,
+        responses={
+            200: {"content": {_METRICS_TYPE: {"schema": {"type": "string"}}}},
+            **refusals(*ACCESS),
+        },
+    )
     async def metrics_text() -> Response:
         """Metrics in Prometheus' text format."""
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
@@ -205,6 +143,15 @@ def _model(use_case: UseCase, settings: Settings) -> dict[str, Any]:
         "lineage": manifest.lineage if manifest else None,
         "not_compiled": served.bundle.not_compiled if served else None,
         "loaded_at": served.loaded_at.isoformat() if served else None,
+        "card": card(served.bundle) if served else None,
+        "roles": {
+            name: {
+                **each.role.model_dump(include={"version", "digest", "percent"}),
+                "loaded_at": each.loaded_at.isoformat(),
+                "features_by": "duckdb" if each.bundle.not_compiled else "compiled",
+            }
+            for name, each in state.roles.items()
+        },
         "desired": {"version": wanted.version, "digest": wanted.digest} if wanted else None,
         "problem": state.problem,
         "on_trial": {

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from serving.bundle.contract import Row, RowError
 from serving.bundle.features import FeatureError
-from serving.desired import CHALLENGER, SHADOW
+from serving.desired import CHALLENGER, CHAMPION, SHADOW
 from serving.follower import Follower, Following, Served
 from serving.lane import BusyError, LateError, Scored
 from serving.metrics import Metrics
@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 
 class NothingServesError(Exception):
     """There is no champion yet, or none any more."""
+
+
+class VersionError(LookupError):
+    """A version that was asked for by name does not answer. The message says which do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class UseCase:
         champion = state.champion
         if champion is None:
             raise NothingServesError
-        rows = _rows(champion, payloads)
+        rows = read_rows(champion, payloads)
         answer = None
         challenger = state.roles.get(CHALLENGER)
         if challenger is not None and self._chosen(state, challenger, "challenger", key):
@@ -105,6 +109,58 @@ class UseCase:
             task = asyncio.create_task(self._cast(shadow, champion, payloads, rows, answer, tell))
             self._shadowing.add(task)
             task.add_done_callback(self._shadowing.discard)
+        return answer
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions that answer, the champion's first."""
+        return [served.role.version for served in self._answering()]
+
+    def find(self, version: str | None = None) -> Served:
+        """Who answers a request that is for a version, or for none.
+
+        Args:
+            version: A champion's or a challenger's; the champion's without it.
+
+        Raises:
+            NothingServesError: There is no champion.
+            VersionError: The version does not answer.
+        """
+        answering = self._answering()
+        if not answering:
+            raise NothingServesError
+        if version is None:
+            return answering[0]
+        for served in answering:
+            if served.role.version == version:
+                return served
+        versions = " or ".join(served.role.version for served in answering)
+        raise VersionError(f"{self.name}: this version does not answer; ask version {versions}")
+
+    def _answering(self) -> list[Served]:
+        roles = self.follower.state.roles
+        found = [roles[role] for role in (CHAMPION, CHALLENGER) if role in roles]
+        # Without a champion nothing is answered.
+        return found if CHAMPION in roles else []
+
+    async def answer_by(
+        self, version: str, payloads: Sequence[object], tell: Callable[[Answer], Any]
+    ) -> Answer:
+        """Compute the answer that one version gives: no share, no fallback, no shadow.
+
+        Args:
+            version: A champion's or a challenger's.
+            payloads: See `answer`, which raises the same errors.
+            tell: Told of the answer.
+
+        Raises:
+            VersionError: The version does not answer.
+        """
+        served = self.find(version)
+        rows = read_rows(served, payloads)
+        scored = await served.lane.submit(rows, self._settings.answer_seconds)
+        answer = Answer(served, rows, scored)
+        tell(answer)
         return answer
 
     def _chosen(self, state: Following, served: Served, purpose: str, key: str) -> bool:
@@ -182,7 +238,12 @@ class UseCase:
             self._metrics.shadow_difference(self.name, abs(ours - theirs))
 
 
-def _rows(served: Served, payloads: Sequence[object]) -> list[Row]:
+def read_rows(served: Served, payloads: Sequence[object]) -> list[Row]:
+    """Read the rows of one request by the contract of who answers them.
+
+    Raises:
+        RowError: A row breaks it.
+    """
     contract = served.bundle.contract
     if len(payloads) == 1:
         return [contract.validate_row(payloads[0])]
@@ -194,4 +255,4 @@ def _own_rows(
 ) -> Sequence[Row]:
     # Nearly always the contract is the same, and so is what it made of the rows.
     same = served.bundle.contract_digest == champion.bundle.contract_digest
-    return rows if same else _rows(served, payloads)
+    return rows if same else read_rows(served, payloads)

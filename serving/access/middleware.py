@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.access.keys import ApiKeys
 from serving.access.limits import Limits, client_of
 from serving.metrics import Metrics
+from serving.refusals import refusal
 from serving.tracing import Tracer
 
 #: Probes ask these, and have no key. Compared with the whole path that routes are matched by.
@@ -122,9 +123,9 @@ class Access:
 
         error: Exception | None = None
         try:
-            refusal = self._refuse(scope, headers, keys)
-            if refusal is not None:
-                await refusal(scope, receive, sending)
+            refused = self._refuse(scope, headers, keys)
+            if refused is not None:
+                await refused(scope, receive, sending)
             else:
                 if b"content-length" in headers or b"transfer-encoding" in headers:
                     receive = self._receiving(receive)
@@ -136,7 +137,8 @@ class Access:
                 error = raised
                 raise RuntimeError("an answer broke off") from None
             if isinstance(raised, HTTPException):
-                answer = JSONResponse({"detail": raised.detail}, raised.status_code, raised.headers)
+                content = refusal(scope["path"], raised.detail)
+                answer = JSONResponse(content, raised.status_code, raised.headers)
             else:
                 error = raised
                 answer = JSONResponse({"detail": "internal error", "request_id": request_id}, 500)
@@ -159,7 +161,7 @@ class Access:
         length = headers.get(b"content-length")
         # Before anything is read of it. What comes without a length is counted as it comes.
         if length is not None and _number(length) > rules.largest_body:
-            return _answer(413, _too_large(rules.largest_body))
+            return _answer(scope, 413, _too_large(rules.largest_body))
         if scope["path"] in rules.open_paths:
             return None
         name = None
@@ -172,7 +174,7 @@ class Access:
             wait = rules.limits.wait(client_of(name, address), perf_counter())
             if wait:
                 after = {"Retry-After": str(math.ceil(wait))}
-                return _answer(429, "too many requests", after)
+                return _answer(scope, 429, "too many requests", after)
         if name is None and rules.keys:
             detail = (
                 "one API key, please: found several"
@@ -181,7 +183,7 @@ class Access:
                 if keys
                 else "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
             )
-            return _answer(401, detail, {"WWW-Authenticate": "Bearer"})
+            return _answer(scope, 401, detail, {"WWW-Authenticate": "Bearer"})
         return None
 
     def _receiving(self, receive: Receive) -> Receive:
@@ -264,8 +266,10 @@ def _too_large(most: int) -> str:
     return f"the body is larger than {most} bytes"
 
 
-def _answer(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status, headers)
+def _answer(
+    scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse(refusal(scope["path"], detail), status, headers)
 
 
 def _log(scope: Scope, route: str, status: int, seconds: float, error: Exception | None) -> None:

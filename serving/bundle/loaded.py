@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from serving.bundle import golden
+from serving.bundle.background import read_background
 from serving.bundle.contract import Contract, Row, read_contract
 from serving.bundle.features import FeatureRunner
 from serving.bundle.manifest import MANIFEST, BundleError, file_digest, verify
@@ -59,6 +60,7 @@ class Manifest(BaseModel):
     threshold: Annotated[float, Field(ge=0, le=1)]
     classes: Classes
     lineage: dict[str, Any]
+    versions: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Bundle:
         contract: What a request may hold.
         contract_digest: SHA-256 of the contract: the same for bundles that read rows alike.
         seen: What training saw of each column.
+        background: Features of usual rows, float32 `[rows, features]`; older bundles have none.
         golden_rows: How many golden rows were replayed.
     """
 
@@ -79,6 +82,7 @@ class Bundle:
     contract: Contract
     contract_digest: str
     seen: TrainingRange
+    background: NDArray[np.float32]
     golden_rows: int
     _features: FeatureRunner
     _model: Model
@@ -113,9 +117,18 @@ class Bundle:
             folder / "golden.parquet", contract, manifest.features, features, model
         )
         features.compile(contract.columns, rows)
-        seen = read_training_range(folder / "reference.json", contract)
-        contract_digest = file_digest(contract_path)
-        return cls(digest, manifest, contract, contract_digest, seen, len(rows), features, model)
+        reference = folder / "reference.json"
+        return cls(
+            digest=digest,
+            manifest=manifest,
+            contract=contract,
+            contract_digest=file_digest(contract_path),
+            seen=read_training_range(reference, contract),
+            background=read_background(reference, len(manifest.features)),
+            golden_rows=len(rows),
+            _features=features,
+            _model=model,
+        )
 
     @property
     def not_compiled(self) -> str | None:

@@ -24,7 +24,11 @@ class Warned(NamedTuple):
 
 
 class TrainingRange:
-    """The least and the greatest value of numbers, and the values of categories."""
+    """The least and the greatest value of numbers, and the values of categories.
+
+    Attributes:
+        rows: How many rows training saw; None in a profile that does not say.
+    """
 
     def __init__(self, profile: Mapping[str, Any], contract: Contract) -> None:
         """Read the profile that training wrote.
@@ -36,6 +40,7 @@ class TrainingRange:
         Raises:
             KeyError, TypeError, ValueError: If the profile is not one.
         """
+        self.rows: int | None = profile.get("rows")
         self._numbers: list[tuple[str, float, float, Warned]] = []
         self._categories: list[tuple[str, frozenset[Any], Warned]] = []
         columns = profile.get("columns", {})

@@ -100,6 +100,8 @@ class Feedback(NamedTuple):
         label: The class, as text.
         source: Who says so, if known.
         request_id: Of the request that said so.
+        observed_at: When it was seen to be true, as text in UTC, if known.
+        feedback_id: The same for the same content.
         weight: Bytes of memory, roughly.
     """
 
@@ -109,6 +111,8 @@ class Feedback(NamedTuple):
     label: str
     source: str | None
     request_id: str
+    observed_at: str | None = None
+    feedback_id: str | None = None
     weight: int = RECORD_BYTES
 
     @property
@@ -124,6 +128,8 @@ class Feedback(NamedTuple):
             "label": self.label,
             "source": self.source,
             "request": self.request_id,
+            "observed": self.observed_at,
+            "feedback": self.feedback_id,
         }
 
 

@@ -135,6 +135,8 @@ class PredictionLog:
         time: float,
         request_id: str,
         source: str | None = None,
+        observed_at: str | None = None,
+        feedback_id: str | None = None,
     ) -> None:
         """Record what turned out to be true of a prediction.
 
@@ -145,9 +147,20 @@ class PredictionLog:
             time: When it was told, in seconds since the epoch.
             request_id: The id of the request that told it.
             source: Who says so, if known.
+            observed_at: When it was seen to be true, `YYYY-MM-DD HH:MM:SS[.ffffff]` in UTC.
+            feedback_id: The same for the same content, so that a reader can count it once.
         """
         text = class_text(label)
-        entry = Feedback(self._labels[use_case], time, prediction_id, text, source, request_id)
+        entry = Feedback(
+            self._labels[use_case],
+            time,
+            prediction_id,
+            text,
+            source,
+            request_id,
+            observed_at,
+            feedback_id,
+        )
         self._queue.put(entry, 1, entry.weight)
 
     @property

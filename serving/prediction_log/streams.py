@@ -126,7 +126,7 @@ class Labels(msgspec.Struct, frozen=True, tag=FEEDBACK):
     @property
     def line_types(self) -> dict[str, str]:
         """The DuckDB type of each key of a line."""
-        names = ("id", "label", "source", "request")
+        names = ("id", "label", "source", "request", "observed", "feedback")
         return {"us": "BIGINT", **dict.fromkeys(names, "VARCHAR")}
 
     @property
@@ -140,6 +140,8 @@ class Labels(msgspec.Struct, frozen=True, tag=FEEDBACK):
             "label": "label",
             "source": "source",
             "request_id": "request",
+            "observed_at": "observed::TIMESTAMP",
+            "feedback_id": "feedback",
         }
 
 

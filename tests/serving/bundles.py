@@ -207,7 +207,8 @@ def make_bundle(
     (staging / "model.onnx").write_bytes(onnx_model(weights).SerializeToString())
     (staging / "features.sql").write_text(sql, encoding="utf-8")
     (staging / "contract.json").write_text(json.dumps(contract), encoding="utf-8")
-    (staging / "reference.json").write_text("{}")
+    usual = [expected_features({**row, "age": age}) for row in ROWS for age in (30, 45, 60, 75)]
+    (staging / "reference.json").write_text(json.dumps({"rows": 100, "background": usual}))
     golden = [
         {
             "row_id": f"golden-{number}",

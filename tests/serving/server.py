@@ -96,6 +96,12 @@ class Server:
     def wait_for(self, version: str) -> None:
         wait_until(lambda: bool(self.model()["version"] == version), f"version {version}")
 
+    def wait_for_challenger(self) -> None:
+        def serves() -> bool:
+            return bool(self.model()["on_trial"].get("challenger", {}).get("serves"))
+
+        wait_until(serves, "the challenger")
+
     def wait_for_problem(self, part: str) -> dict[str, Any]:
         wait_until(lambda: part in (self.model()["problem"] or ""), f"a problem with {part!r}")
         return self.model()

@@ -60,6 +60,21 @@ def test_from_nothing_to_serving_to_withdrawn(tmp_path: Path, start_server: Star
     assert model["bundle"] == built.path
     assert model["algorithm"] == "logistic_regression"
     assert model["lineage"]["training_set"] == "a" * 64
+    (role,) = model["roles"].items()
+    assert role == (
+        "champion",
+        {
+            "version": "3",
+            "digest": built.digest,
+            "percent": 100,
+            "loaded_at": model["loaded_at"],
+            "features_by": "duckdb" if model["not_compiled"] else "compiled",
+        },
+    )
+    card = model["card"]
+    assert card["target"]["positive"] == {"value": 1, "label": "disease"}
+    assert [column["name"] for column in card["contract"]["columns"]] == list(PAYLOAD)
+    assert (card["training_rows"], card["golden_rows"], card["explains"]) == (100, len(ROWS), True)
 
     desire(tmp_path, None)
     server.wait_for_problem("withdrawn")
@@ -183,8 +198,9 @@ def test_openapi_shows_the_contract_that_serves(tmp_path: Path, start_server: St
         for path in ("/predict", "/predict/{use_case}"):
             body = schema["paths"][path]["post"]["requestBody"]["content"]["application/json"]
             one = {"$ref": "#/components/schemas/Row"}
-            many = {"type": "array", "items": one, "minItems": 1}
-            assert body == {"schema": {"anyOf": [one, many]}}
+            many = {"type": "array", "items": one, "minItems": 1, "maxItems": 1000}
+            assert body["schema"] == {"anyOf": [one, many]}
+            assert body["examples"]["heart_disease"]["value"] == PAYLOAD
         found: dict[str, Any] = schema["components"]["schemas"]["Row"]
         return found
 

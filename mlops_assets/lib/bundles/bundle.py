@@ -23,6 +23,7 @@ from mlops_assets.lib.training_set.files import INPUTS, ROWS
 from serving.bundle.manifest import MANIFEST, BundleError, content_digest, verify
 
 GOLDEN_ROWS = 64
+BACKGROUND_ROWS = 64
 LIBRARIES = ("duckdb", "numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx", "xgboost")
 
 
@@ -145,9 +146,29 @@ def _reference(parts: Parts, folder: Path) -> dict[str, Any]:
         [literal(parts.candidate / "predictions.parquet")],
     )
     try:
-        return profile(parts.contract, parts.training_set / INPUTS, scores)
+        found = profile(parts.contract, parts.training_set / INPUTS, scores)
     finally:
         scores.unlink()
+    return found | {"background": _background(parts)}
+
+
+def _background(parts: Parts) -> list[tuple[float | None, ...]]:
+    """Features of some rows that were trained on: the usual rows that an answer is compared to."""
+    import duckdb
+
+    # The model reads a missing value as NaN, which JSON has no word for.
+    values = ", ".join(f"nullif(\"{name}\"::float, 'nan'::float)" for name in parts.features)
+    return (
+        duckdb.connect()
+        .execute(
+            f"""
+            select {values} from read_parquet(?) where side = 'train'
+            order by sha256(row_id), row_id limit {BACKGROUND_ROWS}
+            """,
+            [literal(parts.training_set / ROWS)],
+        )
+        .fetchall()
+    )
 
 
 def _write_golden(parts: Parts, path: Path) -> None:

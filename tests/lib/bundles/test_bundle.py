@@ -1,13 +1,15 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from mlops_assets.lib.bundles import bundle
-from mlops_assets.lib.bundles.bundle import GOLDEN_ROWS
+from mlops_assets.lib.bundles.bundle import BACKGROUND_ROWS, GOLDEN_ROWS
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.training_set.files import INPUTS, ROWS
 from serving.bundle.loaded import Bundle
@@ -119,6 +121,21 @@ def test_reference_profiles_the_rows_trained_on(tiny: Trained, tmp_path: Path) -
     assert reference["rows"] == trained_on.height < scores.height
     assert reference["score"]["maximum"] == trained_on["probability"].max()
     assert set(reference["columns"]) == {c.name for c in TINY_CONTRACT.columns}
+
+
+def test_background_is_features_of_rows_trained_on(tiny: Trained, tmp_path: Path) -> None:
+    digest = bundle.digest(bundle.write(tiny.parts(), tmp_path / "b"))
+    reference = json.loads((tmp_path / "b" / "reference.json").read_text(encoding="utf-8"))
+    rows = pl.read_parquet(tiny.training_set / ROWS).filter(pl.col("side") == "train")
+    hashed = {hashlib.sha256(row_id.encode()).hexdigest(): row_id for row_id in rows["row_id"]}
+    chosen = [hashed[name] for name in sorted(hashed)[:BACKGROUND_ROWS]]
+    by_id = {row["row_id"]: row for row in rows.to_dicts()}
+    values = [[by_id[id_][name] for name in tiny.features] for id_ in chosen]
+    expected = np.array(values, np.float32)
+    assert any(value is None for row in values for value in row)
+    assert np.array_equal(np.array(reference["background"], np.float32), expected, equal_nan=True)
+    loaded = Bundle.load(tmp_path / "b", digest, TINY)
+    np.testing.assert_array_equal(loaded.background, expected)
 
 
 def test_bundle_is_written_into_a_new_folder_only(tiny: Trained, tmp_path: Path) -> None:
