@@ -13,23 +13,23 @@ from starlette.types import Receive, Scope, Send
 from serving.access.keys import ApiKeys
 from serving.access.limits import Limits
 from serving.access.middleware import HEALTH, METRICS, Access, Rules
-from serving.documentation import document
-from serving.explain import Explainer
-from serving.explain_route import build_explain_router
-from serving.feedback import Feedback, FullError
-from serving.feedback_route import build_feedback_router
-from serving.follower import Follower
+from serving.api.documentation import document
+from serving.api.explain import Explainer
+from serving.api.explain_route import build_explain_router
+from serving.api.feedback import Feedback, FullError
+from serving.api.feedback_route import build_feedback_router
+from serving.api.predict import Predict
+from serving.api.refusals import answer_refusals
+from serving.api.routes import build_router
+from serving.api.v2.routes import build_v2_router
 from serving.metrics import Metrics
-from serving.predict import Predict
 from serving.prediction_log.log import PredictionLog
-from serving.refusals import answer_refusals
-from serving.routes import build_router
+from serving.roles.follower import Follower
+from serving.roles.suspects import Suspects
+from serving.roles.use_case import UseCase
 from serving.settings import Settings
 from serving.storage.origin import open_origin
-from serving.suspects import Suspects
 from serving.tracing import ENDPOINT, Tracer
-from serving.use_case import UseCase
-from serving.v2.routes import build_v2_router
 
 
 class App:

@@ -120,7 +120,7 @@ class Metrics:
         self._of(self._refused, reason).inc()
 
     def batch(self, use_case: str) -> Observer:
-        """What a lane of a use case tells its batches to; see `serving.lane`."""
+        """What a lane of a use case tells its batches to; see `serving.roles.lane`."""
         rows = self._batch_rows.labels(use_case)
         stages = [self._stage_seconds.labels(use_case, s) for s in ("queue", "features", "model")]
 

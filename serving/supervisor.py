@@ -2,7 +2,7 @@
 
 It holds the listening socket, so that clients wait a moment instead of being turned away while a
 worker starts anew. A model is native code and can take its whole process down: what was on trial in
-a worker that crashed is off from then on (see `serving.suspects`).
+a worker that crashed is off from then on (see `serving.roles.suspects`).
 """
 
 import json
@@ -21,8 +21,8 @@ from time import monotonic
 from types import FrameType
 from typing import Final
 
+from serving.roles.suspects import Suspects
 from serving.settings import Settings
-from serving.suspects import Suspects
 
 #: Tells a process that it is a worker, and which.
 WORKER: Final = "SERVING_WORKER_OF"

@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.access.keys import ApiKeys
 from serving.access.limits import Limits, client_of
+from serving.api.refusals import refusal
 from serving.metrics import Metrics
-from serving.refusals import refusal
 from serving.tracing import Tracer
 
 #: Probes ask these, and have no key. Compared with the whole path that routes are matched by.

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from serving.bundle.manifest import BundleError, verify
 from serving.bundle.signature import ANYBODY, Trust
-from serving.desired import DesiredState
+from serving.roles.desired import DesiredState
 from serving.storage.bucket import StoreError
 
 _PARTIAL: Final = ".partial-"

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from pydantic import ValidationError
 
 from serving.bundle.manifest import BUNDLE_FILES, MANIFEST, SIGNATURE, BundleError
-from serving.desired import CHAMPION, DesiredState, Role
+from serving.roles.desired import CHAMPION, DesiredState, Role
 from serving.storage.bucket import StoreError
 from serving.storage.origin import Pin
 from serving.storage.source import check_size

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from serving.bundle.manifest import BundleError, folder_digest
-from serving.desired import CHAMPION, DesiredState, Role, read_desired
+from serving.roles.desired import CHAMPION, DesiredState, Role, read_desired
 from serving.settings import Settings
 from serving.storage.bucket import SCHEME, StoreError
 from serving.storage.cache import Cache, Known, default_folder

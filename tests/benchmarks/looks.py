@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from mlops_assets.lib.storage.root import Storage
-from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
+from serving.roles.follower import Follower
 from serving.settings import Settings
 from serving.storage.bucket import bucket as client
 from serving.storage.origin import open_origin

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.api.explain import Explainer, explain
 from serving.bundle.loaded import Bundle
 from serving.bundle.manifest import BundleError
-from serving.desired import Role
-from serving.explain import Explainer, explain
-from serving.follower import Served
-from serving.lane import BusyError, Lane
 from serving.prediction_log.streams import Predictions
+from serving.roles.desired import Role
+from serving.roles.follower import Served
+from serving.roles.lane import BusyError, Lane
 from tests.serving.bundles import FEATURES, PAYLOAD, ROWS, USE_CASE, Built, desire, make_bundle
 from tests.serving.server import Server
 

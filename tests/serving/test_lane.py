@@ -7,7 +7,7 @@ import pytest
 
 from serving.bundle.features import FeatureError
 from serving.bundle.loaded import Bundle
-from serving.lane import BusyError, Lane, LateError
+from serving.roles.lane import BusyError, Lane, LateError
 from tests.serving.bundles import PAYLOAD, ROWS, SQL, Built, make_bundle
 from tests.serving.server import wait_until
 

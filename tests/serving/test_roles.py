@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from serving.bundle.contract import RowError
-from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
+from serving.roles.follower import Follower
+from serving.roles.suspects import Suspects
+from serving.roles.use_case import Answer, NothingServesError, UseCase
 from serving.settings import Settings
 from serving.storage.origin import open_origin
-from serving.suspects import Suspects
-from serving.use_case import Answer, NothingServesError, UseCase
 from tests.serving.bundles import CONTRACT, PAYLOAD, USE_CASE, Built, desire, make_bundle
 from tests.serving.models import not_a_number_at_99, slow
 

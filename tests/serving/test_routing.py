@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.routing import place
+from serving.roles.routing import place
 
 KEYS = 40_000
 

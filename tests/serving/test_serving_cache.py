@@ -14,7 +14,7 @@ import pytest
 
 from serving.bundle.loaded import Bundle
 from serving.bundle.manifest import BundleError
-from serving.desired import DesiredState, Role
+from serving.roles.desired import DesiredState, Role
 from serving.storage import cache as module
 from serving.storage.bucket import StoreError
 from serving.storage.cache import Cache, Known, default_folder

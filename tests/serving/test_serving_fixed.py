@@ -18,10 +18,10 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.desired import Role
-from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
+from serving.roles.desired import Role
+from serving.roles.follower import Follower
 from serving.settings import Settings, SettingsError, load_settings
 from serving.storage import source
 from serving.storage.origin import Pin, open_origin

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
+from serving.roles.follower import Follower
 from serving.settings import Settings
 from serving.storage.origin import open_origin
 from tests.serving.bundles import USE_CASE, Built, desire, make_bundle, write_state

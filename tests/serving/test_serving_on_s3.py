@@ -8,9 +8,9 @@ import pytest
 
 from mlops_assets.lib.storage.root import Storage
 from serving.bundle.signature import parse_public_keys
-from serving.follower import Follower
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
+from serving.roles.follower import Follower
 from serving.settings import Settings
 from serving.storage import source
 from serving.storage.origin import open_origin

@@ -6,7 +6,7 @@ import pytest
 
 from mlops_assets.lib.records import current, desired_state
 from mlops_assets.lib.storage.root import Storage
-from serving.desired import read_desired
+from serving.roles.desired import read_desired
 from serving.settings import Settings
 
 ROLE = {"version": "4", "bundle": "tiny/bundles/" + "a" * 64, "digest": "a" * 64, "percent": 100}

@@ -10,15 +10,15 @@ from typing import Any, Final, NamedTuple
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from serving import explain, predict
+from serving.api import explain, predict
+from serving.api.feedback import LONGEST_SOURCE, read_feedback
+from serving.api.schemas import FEEDBACK, ROW
+from serving.api.v2 import tensors
+from serving.api.v2.schemas import INFER_REQUEST
 from serving.bundle.contract import Row, RowError
 from serving.bundle.features import FeatureError
-from serving.feedback import LONGEST_SOURCE, read_feedback
-from serving.follower import Served
-from serving.schemas import FEEDBACK, ROW
-from serving.use_case import UseCase
-from serving.v2 import tensors
-from serving.v2.schemas import INFER_REQUEST
+from serving.roles.follower import Served
+from serving.roles.use_case import UseCase
 
 _JSON: Final = "application/json"
 _PREDICTION_ID: Final = "3f2b8c1e9d604a57b1c0de5f7a8e6d24"

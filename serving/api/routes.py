@@ -7,13 +7,13 @@ from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from serving.card import card
-from serving.desired import CHAMPION
+from serving.api.card import card
+from serving.api.predict import ENTITY_HEADER, Predict
+from serving.api.schemas import ACCESS, BODY, ROW_REFERENCE, Prediction, one_or_many, refusals
 from serving.metrics import Metrics
-from serving.predict import ENTITY_HEADER, Predict
-from serving.schemas import ACCESS, BODY, ROW_REFERENCE, Prediction, one_or_many, refusals
+from serving.roles.desired import CHAMPION
+from serving.roles.use_case import UseCase
 from serving.settings import Settings
-from serving.use_case import UseCase
 
 PREDICTIONS: Final = "predictions"
 OPERATION: Final = "operation"

@@ -1,4 +1,4 @@
-"""The endpoint `/feedback`; see `serving.feedback`."""
+"""The endpoint `/feedback`; see `serving.api.feedback`."""
 
 from collections.abc import Mapping
 from time import time
@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 
-from serving.feedback import FullError, Keep, read_feedback
-from serving.predict import Predict, RefusedError, read_body, read_payloads, request_id_of
-from serving.routes import PREDICTIONS
-from serving.schemas import BODY, FEEDBACK_REFERENCE, Accepted, one_or_many, refusals
+from serving.api.feedback import FullError, Keep, read_feedback
+from serving.api.predict import Predict, RefusedError, read_body, read_payloads, request_id_of
+from serving.api.routes import PREDICTIONS
+from serving.api.schemas import BODY, FEEDBACK_REFERENCE, Accepted, one_or_many, refusals
+from serving.roles.use_case import UseCase
 from serving.settings import Settings
-from serving.use_case import UseCase
 
 
 def build_feedback_router(

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from serving.bundle.contract import Row
 from serving.bundle.contributions import contributions
 from serving.bundle.loaded import Bundle
-from serving.follower import Served
-from serving.lane import BusyError
-from serving.use_case import read_rows
+from serving.roles.follower import Served
+from serving.roles.lane import BusyError
+from serving.roles.use_case import read_rows
 
 #: Rows that one request may hold, each a matter of milliseconds.
 MOST_ROWS: Final = 10

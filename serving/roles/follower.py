@@ -17,15 +17,15 @@ from typing import Final, TypeVar
 
 from serving.bundle.loaded import Bundle
 from serving.bundle.manifest import BundleError
-from serving.desired import CHAMPION, ON_TRIAL, DesiredState, Role
-from serving.lane import Lane
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
 from serving.prediction_log.streams import Predictions
+from serving.roles.desired import CHAMPION, ON_TRIAL, DesiredState, Role
+from serving.roles.lane import Lane
+from serving.roles.suspects import Suspects
 from serving.settings import Settings
 from serving.storage.bucket import StoreError
 from serving.storage.origin import Origin
-from serving.suspects import Suspects
 
 _LONGEST_RETRY_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 2.0

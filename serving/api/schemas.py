@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-#: The names under which OpenAPI shows the current contract; see `serving.documentation`.
+#: The names under which OpenAPI shows the current contract; see `serving.api.documentation`.
 ROW: Final = "Row"
 FEEDBACK: Final = "Feedback"
 FEEDBACK_REFERENCE: Final = {"$ref": f"#/components/schemas/{FEEDBACK}"}

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from serving.bundle.contract import Row, RowError
 from serving.bundle.features import FeatureError
-from serving.desired import CHALLENGER, CHAMPION, SHADOW
-from serving.follower import Follower, Following, Served
-from serving.lane import BusyError, LateError, Scored
 from serving.metrics import Metrics
-from serving.routing import place
+from serving.roles.desired import CHALLENGER, CHAMPION, SHADOW
+from serving.roles.follower import Follower, Following, Served
+from serving.roles.lane import BusyError, LateError, Scored
+from serving.roles.routing import place
 from serving.settings import Settings
 
 # So many failures in a row, and a challenger is left alone for so long.

@@ -12,14 +12,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
-from serving.follower import Served
-from serving.predict import Asked, Predict, RefusedError, entity_of, read_body, request_id_of
-from serving.refusals import V2
-from serving.schemas import ACCESS, BODY
-from serving.settings import Settings
-from serving.use_case import UseCase
-from serving.v2 import tensors
-from serving.v2.schemas import (
+from serving.api.predict import Asked, Predict, RefusedError, entity_of, read_body, request_id_of
+from serving.api.refusals import V2
+from serving.api.schemas import ACCESS, BODY
+from serving.api.v2 import tensors
+from serving.api.v2.schemas import (
     INFER_REQUEST,
     Inferred,
     Live,
@@ -29,6 +26,9 @@ from serving.v2.schemas import (
     ServerMetadata,
     errors,
 )
+from serving.roles.follower import Served
+from serving.roles.use_case import UseCase
+from serving.settings import Settings
 
 _PLATFORM: Final = "onnx_onnxv1"
 _JSON_BYTES: Final = "Inference-Header-Content-Length"

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from serving.schemas import refusals
+from serving.api.schemas import refusals
 
 _Data = list[str | int | float | bool | None]
 _Parameters = dict[str, Any]

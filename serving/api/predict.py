@@ -1,7 +1,7 @@
 """`POST /predict`: the way that every request takes, and the reason why it is short.
 
 It is plain ASGI: FastAPI's own way from a request to a function costs as much as all the rest of
-an answer. FastAPI only describes it (see `serving.routes`).
+an answer. FastAPI only describes it (see `serving.api.routes`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving.bundle.contract import Row, RowError, decode
 from serving.bundle.features import FeatureError
-from serving.follower import Served
-from serving.lane import BusyError, LateError
 from serving.metrics import Metrics
 from serving.prediction_log.log import PredictionLog
+from serving.roles.follower import Served
+from serving.roles.lane import BusyError, LateError
+from serving.roles.use_case import Answer, NothingServesError, UseCase, VersionError
 from serving.settings import Settings
-from serving.use_case import Answer, NothingServesError, UseCase, VersionError
 
 #: Names whose rows these are, so that one entity is always answered by the same version.
 ENTITY_HEADER: Final = "X-Entity-Id"

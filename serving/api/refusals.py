@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from serving.predict import RefusedError
+from serving.api.predict import RefusedError
 
 V2 = "/v2"
 

@@ -1,4 +1,4 @@
-"""The endpoint `/explain`; see `serving.explain`."""
+"""The endpoint `/explain`; see `serving.api.explain`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
 
-from serving.explain import MOST_ROWS, Explainer, NoBackgroundError
-from serving.predict import Predict, RefusedError, read_body, read_payloads
-from serving.routes import PREDICTIONS
-from serving.schemas import BODY, ROW_REFERENCE, Explained, one_or_many, refusals
-from serving.use_case import UseCase
+from serving.api.explain import MOST_ROWS, Explainer, NoBackgroundError
+from serving.api.predict import Predict, RefusedError, read_body, read_payloads
+from serving.api.routes import PREDICTIONS
+from serving.api.schemas import BODY, ROW_REFERENCE, Explained, one_or_many, refusals
+from serving.roles.use_case import UseCase
 
 _Version = Annotated[
     str | None,

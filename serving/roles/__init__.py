@@ -1,0 +1,1 @@
+"""Which bundles serve, in which role, and who of them answers a request."""
