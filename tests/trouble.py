@@ -19,16 +19,32 @@ class Trouble:
 
     def __init__(self, store: str) -> None:
         self.store = store
-        self.busy = 0
+        self._lock = threading.Lock()
+        self._busy = 0
         self.lost = 0
         self.seen: list[str] = []
+
+    @property
+    def busy(self) -> int:
+        return self._busy
+
+    @busy.setter
+    def busy(self, requests: int) -> None:
+        # A client that tries again in the background must not undo it.
+        with self._lock:
+            self._busy = requests
+
+    def _is_busy(self) -> bool:
+        with self._lock:
+            busy = self._busy > 0
+            self._busy -= busy
+        return busy
 
     def answer(
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
         self.seen.append(f"{method} {path}")
-        if self.busy:
-            self.busy -= 1
+        if self._is_busy():
             return 503, {}, b"<Error><Code>SlowDown</Code></Error>"
         # The signature covers the name under which the client knows the store.
         request = urllib.request.Request(

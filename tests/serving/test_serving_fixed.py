@@ -244,7 +244,7 @@ def test_an_alias_is_found_once_and_kept(registry: Registry, tmp_path: Path) -> 
     assert follower.where == f"models:/{NAME}@champion at {registry.proxy.url}"
     asked = [each["path"] for each in registry.proxy.asked]
     assert len(asked) == 2 + 7
-    assert sum("/api/2.0/mlflow-artifacts/artifacts/" in path for path in asked) == 6
+    assert sum("/api/2.0/mlflow-artifacts/artifacts/" in path for path in asked) == 7
     assert follower.state.champion is not None
     assert follower.state.champion.bundle.digest == registry.proxied.digest
 
