@@ -258,7 +258,7 @@ def test_an_alias_is_found_once_and_kept(registry: Registry, tmp_path: Path) -> 
     later = registry.follower(settings)
     later.look()
     assert (version(later), later.state.problem) == ("2", None)
-    assert sum("/model-versions/get-artifact" in each["path"] for each in registry.proxy.asked) == 6
+    assert sum("/model-versions/get-artifact" in each["path"] for each in registry.proxy.asked) == 7
 
 
 def test_a_registry_that_is_down_at_start(
