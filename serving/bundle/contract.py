@@ -6,7 +6,7 @@ OpenAPI schema are both built from it here; neither can say something the other 
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -39,12 +39,16 @@ class RowError(ValueError):
 
 
 class Contract(BaseModel):
-    """The columns of a request, in the order in which training saw them."""
+    """The columns of a request, in the order in which training saw them.
+
+    `entity_pii` says what may be kept of an entity's id: nothing, or its keyed digest.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     version: int
     use_case: str
+    entity_pii: Literal["drop", "hash"] | None = None
     columns: Annotated[list[Column], Field(min_length=1)]
     _checks: dict[str, ColumnCheck] = PrivateAttr()
 

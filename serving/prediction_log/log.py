@@ -10,6 +10,8 @@ what finds no room is dropped and counted. No request ever waits for a disk or a
 error of theirs.
 """
 
+import hmac
+import os
 import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,9 @@ from serving.prediction_log.writer import Limits, Writer
 from serving.settings import Settings
 from serving.storage.bucket import SCHEME
 from serving.storage.sink import open_sink
+
+#: The key of the digests in place of personal data. Without it, no id that must be hashed is kept.
+PII_KEY: Final = "MLOPS_PII_KEY"
 
 _MEGABYTE: Final = 1 << 20
 # Shadows answer nobody: they may not take the room of those who do.
@@ -67,6 +72,7 @@ class PredictionLog:
         # Beside the settings, because every answer asks for them.
         self._of_shadows = settings.log_shadow_share, _SHARE_OF_SHADOWS
         self._entities = settings.log_entity_ids
+        self._pii_key = os.environ.get(PII_KEY, "").encode()
         self._labels = {name: Labels(name, settings.environment) for name in settings.use_cases}
         self._queue = Queue(settings.log_queue_records, settings.log_queue_mb * _MEGABYTE)
         root = settings.storage_root
@@ -121,11 +127,19 @@ class PredictionLog:
         share, limit = (1.0, 1.0) if stream.role != _SHADOW else self._of_shadows
         if not self._entities:
             entity_ids = None
+        elif entity_ids is not None and stream.entity_pii is not None:
+            entity_ids = [self._shown(entity, stream.entity_pii) for entity in entity_ids]
         weight = size + count * RECORD_BYTES
         entry = Answers(
             stream, time, ids, request_ids, entity_ids, rows, features, probabilities, share, weight
         )
         self._queue.put(entry, count, weight, limit)
+
+    def _shown(self, entity: str | None, pii: str) -> str | None:
+        """What the contract lets us keep of an id; the same digest as in the training data."""
+        if entity is None or pii != "hash" or not self._pii_key:
+            return None
+        return hmac.new(self._pii_key, entity.strip().encode(), "sha256").hexdigest()
 
     def feedback(
         self,

@@ -29,6 +29,7 @@ class Predictions(msgspec.Struct, frozen=True, tag=SERVED):
         classes: The negative and the positive class, as text.
         inputs: Name and DuckDB type of each column that is kept.
         features: The names of the features, in order; none are kept if it is empty.
+        entity_pii: What may be kept of an entity's id: "drop" nothing, "hash" its keyed digest.
     """
 
     use_case: str
@@ -40,6 +41,7 @@ class Predictions(msgspec.Struct, frozen=True, tag=SERVED):
     classes: tuple[str, str]
     inputs: tuple[tuple[str, str], ...]
     features: tuple[str, ...]
+    entity_pii: str | None = None
 
     @classmethod
     def of(
@@ -74,6 +76,7 @@ class Predictions(msgspec.Struct, frozen=True, tag=SERVED):
             (class_text(outcomes[0]), class_text(outcomes[1])),
             tuple(bundle.contract.duckdb_types.items()) if inputs else (),
             tuple(manifest.features) if features else (),
+            bundle.contract.entity_pii,
         )
 
     @property

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlops_assets.lib.personal_data.pseudonyms import pseudonym
 from serving.bundle.loaded import Bundle
 from serving.prediction_log.entries import encode
 from serving.prediction_log.rollup import roll_up
@@ -223,3 +225,27 @@ def test_a_record_that_no_line_can_hold_costs_no_other(tmp_path: Path) -> None:
 
 def _fields(who: Predictions) -> dict[str, Any]:
     return {name: getattr(who, name) for name in who.__struct_fields__}
+
+
+@pytest.mark.parametrize(
+    ("pii", "key", "kept"),
+    [
+        (None, "", "Ann-7"),
+        ("drop", "sixteen characters", None),
+        ("hash", "", None),
+        ("hash", "sixteen characters", pseudonym("Ann-7", "sixteen characters")),
+    ],
+)
+def test_an_id_is_kept_as_the_contract_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pii: str | None, key: str, kept: str | None
+) -> None:
+    monkeypatch.setenv("MLOPS_PII_KEY", key)
+    log = make(tmp_path)
+    log.start()
+    who = msgspec.structs.replace(STREAM, entity_pii=pii)
+    log.append(
+        who, NOON, ["p"], ["r"], [INPUTS], np.zeros((1, WIDTH), np.float32), np.ones(1), [" Ann-7 "]
+    )
+    assert log.stop()
+    (row,) = read(tmp_path / "storage")
+    assert row["entity_id"] == (kept if pii else " Ann-7 ")

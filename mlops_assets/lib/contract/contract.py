@@ -126,9 +126,14 @@ class Contract(Model):
         return digest_of(content)
 
     def request_schema(self, use_case: str) -> dict[str, Any]:
-        """The contract of a request as ``contract.json`` of a bundle: the inputs alone."""
+        """The contract of a request as ``contract.json`` of a bundle: the inputs alone.
+
+        ``entity_pii`` says what the prediction log does with the id of an entity.
+        """
+        pii = {column.name: column.pii for column in self.columns}
         return {
             "version": self.version,
             "use_case": use_case,
+            "entity_pii": pii.get(self.entity) if self.entity else None,
             "columns": [column.as_request() for column in self.inputs],
         }
