@@ -39,7 +39,7 @@ class App:
     than validation, features and model together (`tests/benchmarks/serving.py`).
 
     Attributes:
-        log: Keeps every answer, and feedback.
+        log: Keeps every answer, and feedback, unless the settings say that it keeps nothing.
         documented: The FastAPI app with everything else, and the documentation of everything.
         use_cases: What is served, by name.
     """

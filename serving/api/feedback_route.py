@@ -21,7 +21,7 @@ def build_feedback_router(
     """Make the endpoints that take feedback.
 
     Args:
-        settings: For the number of records a request may hold.
+        settings: For the number of records a request may hold, and whether any are kept.
         use_cases: What is served, by name.
         predict: Knows the use case of a request, and what is refused how.
         keep: Keeps what was said.
@@ -31,7 +31,7 @@ def build_feedback_router(
     documented: dict[str, Any] = {
         "status_code": 202,
         "response_model": Accepted,
-        "responses": refusals(404, 422, *BODY),
+        "responses": refusals(404, 422, 501, *BODY),
         "openapi_extra": one_or_many(
             FEEDBACK_REFERENCE,
             settings.batch_rows,
@@ -41,6 +41,8 @@ def build_feedback_router(
 
     async def take(name: str | None, request: Request) -> JSONResponse:
         use_case = predict.choose(name, "/feedback")
+        if not settings.prediction_log:
+            raise RefusedError(501, "this server records nothing: its prediction log is off")
         payloads, _ = read_payloads(await read_body(request.receive), settings.batch_rows)
         with predict.refusing():
             classes = use_case.find().bundle.manifest.classes

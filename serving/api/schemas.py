@@ -113,6 +113,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         "headers": RETRY_AFTER,
     },
     500: {"description": "An error of the server", "model": Failure},
+    501: {"description": "This server has no prediction log", "model": Detail},
     503: {
         "description": "Nothing to serve, or no room: try again after `Retry-After` seconds",
         "model": Detail,

@@ -61,7 +61,10 @@ class Backlog:
 
 
 class PredictionLog:
-    """The log of one worker. Any thread may call its methods; only `stop` waits."""
+    """The log of one worker. Any thread may call its methods; only `stop` waits.
+
+    With `prediction_log = false` it takes nothing and touches neither spool nor storage.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Take the settings; nothing is touched before `start`.
@@ -69,6 +72,7 @@ class PredictionLog:
         To be made in the process that uses it: two processes must not share a folder of the spool.
         """
         self._settings = settings
+        self._on = settings.prediction_log
         # Beside the settings, because every answer asks for them.
         self._of_shadows = settings.log_shadow_share, _SHARE_OF_SHADOWS
         self._entities = settings.log_entity_ids
@@ -123,6 +127,8 @@ class PredictionLog:
             entity_ids: Whom each is about, if known.
             size: Bytes of the requests' bodies together, by which the queue is bounded.
         """
+        if not self._on:
+            return
         count = len(ids)
         share, limit = (1.0, 1.0) if stream.role != _SHADOW else self._of_shadows
         if not self._entities:
@@ -164,6 +170,8 @@ class PredictionLog:
             observed_at: When it was seen to be true, `YYYY-MM-DD HH:MM:SS[.ffffff]` in UTC.
             feedback_id: The same for the same content, so that a reader can count it once.
         """
+        if not self._on:
+            return
         text = class_text(label)
         entry = Feedback(
             self._labels[use_case],
@@ -220,6 +228,8 @@ class PredictionLog:
 
     def start(self) -> None:
         """Write from now on. What workers that are gone left in the spool is taken over."""
+        if not self._on:
+            return
         self._writer.thread.start()
         self._roller.thread.start()
 
@@ -232,6 +242,8 @@ class PredictionLog:
         Returns:
             Whether nothing is left.
         """
+        if not self._on:
+            return True
         self._queue.close()
         deadline = clock.monotonic() + seconds
         for part in (self._writer, self._roller):

@@ -9,7 +9,7 @@ import pytest
 
 from serving.app import App
 from serving.settings import Settings
-from tests.serving.bundles import USE_CASE, desire, make_bundle
+from tests.serving.bundles import PAYLOAD, USE_CASE, desire, make_bundle
 
 PREDICTION = "0123456789abcdef" * 2
 SAID = {"prediction_id": PREDICTION, "label": 1}
@@ -106,6 +106,25 @@ def test_what_finds_no_room_is_said_to_try_again(tmp_path: Path) -> None:
     assert answer.headers["retry-after"] == "1"
     assert answer.json() == {"detail": "the prediction log cannot keep up; try again"}
     assert len(kept(app, tmp_path)) == statuses.count(202)
+
+
+def test_a_server_that_records_nothing_says_so(tmp_path: Path) -> None:
+    app = make_app(tmp_path, prediction_log=False)
+    before = sorted(tmp_path.rglob("*"))
+
+    async def serve() -> None:
+        lifespan = app.documented.router.lifespan_context(app.documented)
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+        async with lifespan, client:
+            assert (await client.post("/predict", json=PAYLOAD)).status_code == 200
+            answer = await client.post("/feedback", json=SAID)
+            assert answer.status_code == 501
+            assert answer.json()["detail"].endswith("records nothing: its prediction log is off")
+
+    asyncio.run(serve())
+    assert app.log.backlog().queued == 0
+    assert not app.log.dropped
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_nobody_asks_what_came_of_what_nobody_answered(tmp_path: Path) -> None:

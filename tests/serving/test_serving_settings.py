@@ -9,9 +9,11 @@ import pytest
 
 from serving.__main__ import main
 from serving.logs import JsonFormatter
-from serving.settings import SettingsError, load_settings
+from serving.settings import CONCERNS, Settings, SettingsError, load_settings
+from serving.settings.declared import settings_of
 from tests.serving.bundles import USE_CASE, Built
 from tests.serving.server import ROOT, WARNINGS, clean_environment
+from tests.serving.settings_page import PAGE, page
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -86,6 +88,30 @@ def test_precedence() -> None:
     assert load_settings(["--use-case", "churn", "--port", "1"], environ).port == 1
     environ["MLOPS_STORAGE_ROOT"] = "s3://bucket/prefix/"
     assert load_settings(["--use-case", "churn"], environ).storage_root == "s3://bucket/prefix"
+
+
+def test_secrets_have_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--api-keys=me:x", "--trusted-keys=x"):
+        with pytest.raises(SystemExit):
+            load_settings(["--use-case", "churn", option], {})
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_help_and_page_tell_of_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load_settings(["--help"], {})
+    shown = " ".join(capsys.readouterr().out.split())
+    assert PAGE.read_text("utf-8") == page(), "run python -m tests.serving.settings_page"
+    settings = [setting for concern in CONCERNS.values() for setting in settings_of(concern)]
+    # The supervisor tells a worker which it is.
+    assert {setting.name for setting in settings} == set(Settings.model_fields) - {"worker"}
+    for setting in settings:
+        assert all(variable in shown for variable in setting.variables)
+        assert setting.option is None or f"{setting.option} " in shown
+    assert "processes that answer; default: 1 (or SERVING_WORKERS)" in shown
+    assert (
+        "default: $MLOPS_HOME/storage or .mlops/storage (or SERVING_STORAGE_ROOT, MLOPS_" in shown
+    )
 
 
 @pytest.mark.parametrize(
