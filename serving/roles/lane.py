@@ -114,27 +114,36 @@ _Outcome = tuple[_Job, Scored | Exception]
 
 
 def _work(jobs: "SimpleQueue[_Job | None]", bundle: Bundle, observe: Observer) -> None:
-    while (first := jobs.get()) is not None:
-        batch, rows = [first], len(first.rows)
-        ending = False
-        while rows < MOST_ROWS:
-            try:
-                job = jobs.get_nowait()
-            except Empty:
-                break
-            if job is None:
-                ending = True
-                break
+    # A function for each batch: what it had in its hands would be kept until the next one comes,
+    # and an error's trace leads to the lane, which then would never be forgotten.
+    while _take(jobs.get(), jobs, bundle, observe):
+        pass
+
+
+def _take(
+    first: _Job | None, jobs: "SimpleQueue[_Job | None]", bundle: Bundle, observe: Observer
+) -> bool:
+    """Compute a batch of what waits; False if nothing more will come."""
+    if first is None:
+        return False
+    batch, rows, more = [first], len(first.rows), True
+    while more and rows < MOST_ROWS:
+        try:
+            job = jobs.get_nowait()
+        except Empty:
+            break
+        if job is None:
+            more = False
+        else:
             batch.append(job)
             rows += len(job.rows)
-        now = perf_counter()
-        outcomes: list[_Outcome] = [(job, LateError()) for job in batch if job.deadline < now]
-        in_time = [job for job in batch if job.deadline >= now]
-        if in_time:
-            outcomes += _compute(in_time, bundle, observe, now - in_time[0].submitted)
-        _deliver(outcomes)
-        if ending:
-            return
+    now = perf_counter()
+    outcomes: list[_Outcome] = [(job, LateError()) for job in batch if job.deadline < now]
+    in_time = [job for job in batch if job.deadline >= now]
+    if in_time:
+        outcomes += _compute(in_time, bundle, observe, now - in_time[0].submitted)
+    _deliver(outcomes)
+    return more
 
 
 def _compute(jobs: list[_Job], bundle: Bundle, observe: Observer, queued: float) -> list[_Outcome]:

@@ -98,13 +98,22 @@ def test_who_waited_too_long_is_not_computed(bundle: Bundle) -> None:
 
 
 def test_a_lane_ends_when_it_is_forgotten(bundle: Bundle) -> None:
-    def lanes() -> int:
-        return sum(thread.name == "lane" for thread in threading.enumerate())
-
-    before = lanes()
+    before = set(threading.enumerate())
     lane = lane_of(bundle)
-    assert lanes() == before + 1
+    (thread,) = {t for t in threading.enumerate() if t.name == "lane"} - before
     asyncio.run(_one(lane, [bundle.contract.validate_row(PAYLOAD)]))
+    assert thread.is_alive()
     del lane
     gc.collect()
-    wait_until(lambda: lanes() == before, "the lane's thread to end")
+    wait_until(lambda: not thread.is_alive(), "the lane's thread to end")
+
+
+def test_a_lane_that_failed_ends_when_it_is_forgotten(bundle: Bundle) -> None:
+    before = set(threading.enumerate())
+    lane = lane_of(bundle)
+    (thread,) = {t for t in threading.enumerate() if t.name == "lane"} - before
+    with pytest.raises(KeyError):
+        asyncio.run(_one(lane, [{"no": "column"}]))
+    del lane
+    gc.collect()
+    wait_until(lambda: not thread.is_alive(), "the lane's thread to end")

@@ -2,9 +2,11 @@
 
 import asyncio
 import copy
+import gc
+import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from serving.settings import Settings
 from serving.storage.origin import open_origin
 from tests.serving.bundles import CONTRACT, PAYLOAD, USE_CASE, Built, desire, make_bundle
 from tests.serving.models import not_a_number_at_99, slow
+from tests.serving.server import wait_until
 
 
 class Served:
@@ -46,6 +49,18 @@ class Served:
     def count(self, name: str, **labels: str) -> float:
         labels = {"use_case": USE_CASE, **labels}
         return self.metrics.registry.get_sample_value(f"serving_{name}", labels) or 0.0
+
+
+@pytest.fixture(autouse=True)
+def no_lane_is_left() -> Iterator[None]:
+    """A thread that is in native code when Python ends would take the whole process down."""
+    before = set(threading.enumerate())
+    yield
+    gc.collect()
+    wait_until(
+        lambda: not any(t.name == "lane" for t in set(threading.enumerate()) - before),
+        "the lanes to end",
+    )
 
 
 @pytest.fixture(scope="session")
