@@ -112,7 +112,7 @@ def test_a_lane_that_failed_ends_when_it_is_forgotten(bundle: Bundle) -> None:
     before = set(threading.enumerate())
     lane = lane_of(bundle)
     (thread,) = {t for t in threading.enumerate() if t.name == "lane"} - before
-    with pytest.raises(KeyError):
+    with pytest.raises(FeatureError):
         asyncio.run(_one(lane, [{"no": "column"}]))
     del lane
     gc.collect()
