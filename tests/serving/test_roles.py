@@ -56,11 +56,12 @@ def no_lane_is_left() -> Iterator[None]:
     """A thread that is in native code when Python ends would take the whole process down."""
     before = set(threading.enumerate())
     yield
-    gc.collect()
-    wait_until(
-        lambda: not any(t.name == "lane" for t in set(threading.enumerate()) - before),
-        "the lanes to end",
-    )
+
+    def ended() -> bool:
+        gc.collect()
+        return not any(t.name == "lane" for t in set(threading.enumerate()) - before)
+
+    wait_until(ended, "the lanes to end")
 
 
 @pytest.fixture(scope="session")
