@@ -43,13 +43,13 @@ def add(commands: Commands) -> None:
     withdraw.add_argument("--undo", action="store_true", help="put it back")
     withdraw.set_defaults(run=_withdraw)
 
-    erase = commands.add_parser("erase", help="remove whom rows are about from every batch")
+    erase = commands.add_parser("erase", help="remove whom rows are about, wherever they are")
     erase.add_argument("use_case")
     erase.add_argument("--entity", required=True, help="the id, as the entity's column has it")
     erase.add_argument("--reason", required=True, help="a line for the ledger, without the id")
     erase.add_argument("--by", default=None, help="who decides; default: the user")
     erase.add_argument(
-        "--in-advance", action="store_true", help="also if no batch has a row of it yet"
+        "--in-advance", action="store_true", help="also if nothing has a row of it yet"
     )
     erase.set_defaults(run=_erase)
 

@@ -71,7 +71,9 @@ def _about(entry: dict[str, Any]) -> str:
     """What a decision is about, in words."""
     if entry["decision"] == "erased":
         rows = sum(map(len, entry["rows"].values()))
-        return f"{rows} rows of {len(entry['rows'])} batches"
+        logged = entry.get("predictions", 0)
+        more = f", {logged} rows of the prediction log" if logged else ""
+        return f"{rows} rows of {len(entry['rows'])} batches{more}"
     if entry["decision"] in BATCH_DECISIONS:
         return f"batch {entry['batch']}"
     return f"version {entry['version']} ({str(entry['bundle'])[:12]})"

@@ -14,9 +14,10 @@ from typing import Any
 
 import dagster as dg
 
+from mlops_assets.lib.records.prediction_log import KINDS
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.operations.retention import Needed, needed, spent, unneeded
+from mlops_assets.operations.retention import Needed, logged_long_ago, needed, spent, unneeded
 from mlops_assets.resources import MlflowTracking
 
 # A run that is at work may have made an object and not yet pointed to it.
@@ -82,6 +83,9 @@ class Pruning:
         yield from self._prune_mlflow(keep)
         yield self._remove("objects no kept version needs", self._unneeded(keep))
         yield self._remove("landed files", list(spent(self.store, self.spec, self.now)))
+        for kind in KINDS:
+            old = logged_long_ago(self.store, self.spec, kind, self.now)
+            yield self._remove(f"days of {kind}", [key for key in old if self._is_old(key)])
         leftovers = [k for k in self.store.leftovers(self.spec.name) if self._is_old(k)]
         yield self._remove("half-written files of killed processes", leftovers)
         yield self._prune_dagster(keep, [run for run, at in runs if at < self.oldest_run])

@@ -6,10 +6,10 @@ only where the spec says so.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 
 from mlops_assets.lib.digests import file_digest
-from mlops_assets.lib.records import current
+from mlops_assets.lib.records import current, prediction_log
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger
 from mlops_assets.lib.spec.use_case import UseCase
@@ -145,4 +145,15 @@ def spent(store: Storage, spec: UseCase, now: datetime) -> Iterator[str]:
             and store.exists(key)
             and batches.pointer(receipt.key, "features") is not None
         ):
+            yield key
+
+
+def logged_long_ago(
+    store: Storage, spec: UseCase, kind: prediction_log.Kind, now: datetime
+) -> Iterator[str]:
+    """Days of the prediction log that the spec keeps no longer."""
+    kept = {"served": spec.retention.served, "feedback": spec.retention.feedback}[kind]
+    for day, key in prediction_log.days(store, spec.name, kind).items():
+        over = datetime.combine(day, time(), UTC) + timedelta(days=1)
+        if now - over > timedelta(days=kept):
             yield key

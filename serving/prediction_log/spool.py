@@ -230,6 +230,41 @@ def _take(path: Path) -> int | None:
     return descriptor
 
 
+def abandoned(folder: Path, seconds: float) -> list[Path]:
+    """Segments of a spool that nobody brings to the storage; nothing is changed.
+
+    Args:
+        folder: The spool, for any number of workers and storage roots.
+        seconds: For how long nothing has been written to them, at least.
+    """
+    oldest, found = time.time() - seconds, []
+    for worker in sorted(folder.glob("*/*/")):
+        if worker.name == _DAMAGED or _is_held(worker.with_suffix(".lock")):
+            continue
+        for path in sorted(worker.glob(f"*{_SUFFIX}")):
+            with suppress(FileNotFoundError):  # a worker has taken it over since
+                if path.stat().st_mtime < oldest:
+                    found.append(path)
+    return found
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        # Not for itself alone: whoever else looks does not take it for a worker.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return True
+        raise
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _recover_all(folder: Path) -> list[Sealed]:
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():

@@ -21,6 +21,7 @@ from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.doctor.examine import as_text, examine
 from mlops_assets.operations.doctor.finding import Finding
 from tests.platform import HEART, Platform, environment
+from tests.serving.server import wait_until
 
 MLOPS = Path(sys.executable).parent / "mlops"
 
@@ -93,6 +94,28 @@ def test_half_written_files_are_counted_when_they_are_old(used: Path) -> None:
     finding = found("storage")
     assert finding.level == "warn"
     assert "mlops prune" in finding.do
+
+
+def test_a_spool_that_nobody_empties_is_found(home: Path) -> None:
+    root, spool = home / "storage", home / "spool"
+    root.write_text("no folder, so that nothing can be stored")
+    command = [sys.executable, "-m", "tests.serving.log_writer", str(root), str(spool)]
+    with subprocess.Popen([*command, str(home / "said")]) as writer:
+        try:
+            wait_until(lambda: len(list(spool.rglob("*.ndjson"))) > 1, "a segment that has ended")
+            hour_ago = time.time() - 3600
+            segment = min(spool.rglob("*.ndjson"))
+            os.utime(segment, (hour_ago, hour_ago))
+            assert found("spool").level == "ok"  # its worker is at work
+        finally:
+            writer.kill()
+    finding = found("spool")
+    assert finding.level == "warn"
+    assert finding.said == (
+        f"1 segments of the prediction log wait for a serving app, for example {segment}"
+    )
+    assert f"start one with the spool {spool}" in finding.do
+    assert segment.exists()
 
 
 def test_a_port_that_somebody_else_uses_is_named_with_its_process(

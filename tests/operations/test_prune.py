@@ -211,3 +211,24 @@ def test_each_store_and_what_landed_have_days_of_their_own(
     assert [path for path in files(made) if "/landing/" in path] == []
     assert len(made.store.list(f"{HEART}/raw")) == 2
     assert [receipt.key for receipt in made.batches.receipts()] == keys
+
+
+def test_days_of_the_prediction_log_go_when_they_are_old(made: Platform) -> None:
+    today = LATER.date()
+    kept = {"served": 400, "feedback": 500}
+    for kind in kept:
+        for age in (1, 400, 401, 501, 502):
+            day = today - timedelta(days=age)
+            path = made.store.local(f"{HEART}/{kind}/day={day}/worker-000001.parquet")
+            path.parent.mkdir(parents=True)
+            path.write_text("rows")
+    made.spec.__dict__["retention"] = Retention(feedback=500)
+    before = files(made)
+    said = prune(made, dry_run=True)
+    assert files(made) == before
+    assert f"3 days of served, 0.0 MB: {HEART}/served/day={today - timedelta(days=502)}" in said
+    assert "2 days of feedback" in said
+    prune(made)
+    for kind, days in kept.items():
+        left = [today - timedelta(days=age) for age in (1, 400, 401, 501) if age <= days]
+        assert made.store.list(f"{HEART}/{kind}") == [f"day={day}" for day in sorted(left)]

@@ -74,11 +74,17 @@ def test_the_whole_graph_passes_on_s3(tmp_path: Path, s3_root: str) -> None:
         with made.store.writing(f"{HEART}/bundles/{'0' * 64}") as partial:
             partial.mkdir()
             (partial / "model.onnx").write_text("half")
+        logged = made.store.list(f"{HEART}/served")
+        with made.store.writing(f"{HEART}/served/day=2020-01-01/worker-000001.parquet") as partial:
+            partial.write_text("rows")
         later = datetime.now(UTC) + timedelta(hours=1)
         pruned = Pruning(
             made.spec, made.store, made.instance, made.mlflow, dry_run=False, now=later
         )
-        assert any(f"1 objects no kept version needs, 0.0 MB: {HEART}" in s for s in pruned.run())
+        said = "\n".join(pruned.run())
+        assert f"1 objects no kept version needs, 0.0 MB: {HEART}" in said
+        assert "1 days of served, 0.0 MB" in said
+        assert made.store.list(f"{HEART}/served") == logged
         assert made.store.list(f"{HEART}/bundles") == [approved["bundle"]]
         assert current.read(made.store, HEART, "registered_version") is not None
         verify_stored(made.store, approved["path"], approved["bundle"])

@@ -57,16 +57,21 @@ class Erased:
         Returns:
             A flag for each row; None where no column says whose the rows are.
         """
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         found = None
         for header in sorted(self.headers & columns.keys()):
-            coded = columns[header].dictionary_encode()
-            flags = [self._is_theirs(text) for text in coded.dictionary.to_pylist()]
-            theirs = pa.array(flags, pa.bool_()).take(coded.indices).fill_null(False)
+            theirs = self.are_theirs(columns[header])
             found = theirs if found is None else pc.or_(found, theirs)
         return found
+
+    def are_theirs(self, ids: pa.Array) -> pa.BooleanArray:
+        """Which of these texts are an id of theirs, or its digest; an absent one is none."""
+        import pyarrow as pa
+
+        coded = ids.dictionary_encode()
+        flags = [self._is_theirs(text) for text in coded.dictionary.to_pylist()]
+        return pa.array(flags, pa.bool_()).take(coded.indices).fill_null(False)
 
     def _is_theirs(self, text: str | None) -> bool:
         return text is not None and _mark(text, self.is_number, self.salt) in self.marks

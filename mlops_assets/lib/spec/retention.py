@@ -29,6 +29,8 @@ class Retention(Model):
         champions: Promoted versions that stay ready for a rollback, newest first.
         days: How long everything else is kept: rejected versions, runs of Dagster and MLflow.
         runs: The same for runs alone.
+        served: How long a day of the prediction log stays once it is over.
+        feedback: The same for labels, by the day on which they were told.
         landed: How long a landed file stays once its batch was ingested, whose raw rows stay.
             Without it for ever.
         stores: How long an object stays after it was made, by the folder that it lies in, though
@@ -38,6 +40,8 @@ class Retention(Model):
     champions: Annotated[int, Field(ge=1)] = 5
     days: Days = 30.0
     runs: Days | None = None
+    served: Days = 400.0
+    feedback: Days = 400.0
     landed: Days | None = None
     stores: dict[Store, Days] = Field(default_factory=dict)
 

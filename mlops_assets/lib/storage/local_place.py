@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from serving.storage.bucket import Object
 
@@ -36,6 +37,9 @@ class LocalPlace:
             return self.local(key).read_bytes()
         except FileNotFoundError:
             return None
+
+    def open(self, key: str) -> BinaryIO:
+        return self.local(key).open("rb")
 
     def write(self, key: str, content: bytes) -> None:
         with self.writing(key) as partial:

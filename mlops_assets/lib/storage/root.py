@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from mlops_assets.lib.storage.local_place import PARTIAL_PREFIX, LocalPlace
 from serving.bundle.manifest import file_digest
@@ -40,6 +40,9 @@ class Place(Protocol):
 
     def read(self, key: str) -> bytes | None:
         """The content of a file, or None where there is none."""
+
+    def open(self, key: str) -> BinaryIO:
+        """The content of a file, to be read once; no copy of it is left on this machine."""
 
     def write(self, key: str, content: bytes) -> None:
         """Replace a file, at once."""
@@ -157,6 +160,14 @@ class Storage:
     def exists(self, key: str) -> bool:
         """Whether something is stored under the key."""
         return self._place.exists(self._inside(key))
+
+    def open(self, key: str) -> BinaryIO:
+        """Open a file to read it once. Unlike ``local`` it leaves no copy on this machine.
+
+        Raises:
+            FileNotFoundError: If there is none.
+        """
+        return self._place.open(self._inside(key))
 
     def read_json(self, key: str) -> dict[str, Any] | None:
         """Read a pointer, or None where there is none."""

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 
 from mlops_assets.home import cache_folder
@@ -45,6 +46,9 @@ class S3Place:
             return self._bucket.read(key)
         except FileNotFoundError:
             return None
+
+    def open(self, key: str) -> BytesIO:
+        return BytesIO(self._bucket.read(key))
 
     def write(self, key: str, content: bytes) -> None:
         self._bucket.put(key, content)

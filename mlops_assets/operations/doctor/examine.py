@@ -16,6 +16,7 @@ def examine() -> list[Finding]:
         machine.packages,
         machine.disk,
         stores.storage,
+        stores.spool,
         machine.ports,
         use_cases.use_cases,
         machine.processes,

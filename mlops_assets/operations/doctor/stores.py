@@ -1,5 +1,6 @@
-"""The stores: the storage root, Dagster's instance and MLflow's tracking store."""
+"""The stores: the storage root, the spool before it, Dagster's instance and MLflow's store."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.doctor.finding import Finding
 from serving.storage.bucket import SCHEME
 
-# A file under a temporary name may be at work for so long.
+# A file under a temporary name may be at work for so long, and a segment be waited for.
 OLD_SECONDS = 600.0
 HEARTBEAT_SECONDS = 90.0
 
@@ -37,6 +38,28 @@ def storage() -> Iterator[Finding]:
         yield Finding("storage", "warn", said, "harmless; `mlops prune` removes them")
     else:
         yield Finding("storage", "ok", f"{root} can be written; nothing half-written")
+
+
+def spool() -> Iterator[Finding]:
+    """Whether predictions wait in the spool of a serving app that is gone."""
+    folder = Path(os.environ.get("SERVING_LOG_SPOOL") or home.spool_folder())
+    if not folder.is_dir():
+        return
+    from serving.prediction_log.spool import abandoned
+
+    segments = abandoned(folder, OLD_SECONDS)
+    if segments:
+        said = (
+            f"{len(segments)} segments of the prediction log wait for a serving app, for example "
+        )
+        said += str(segments[0])
+        do = (
+            f"start one with the spool {folder} and the storage root of before: within a minute "
+            "it brings them there; until then nobody sees or erases what they hold"
+        )
+        yield Finding("spool", "warn", said, do)
+    else:
+        yield Finding("spool", "ok", f"no prediction waits in {folder} without a serving app")
 
 
 def dagster() -> Iterator[Finding]:

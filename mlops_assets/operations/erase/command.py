@@ -1,4 +1,4 @@
-"""``mlops erase``: removes whom rows are about from every batch, and names what was made of them.
+"""``mlops erase``: removes whom rows are about, and names what was made of them.
 
 A tombstone in the ledger comes first; from then on ``raw`` leaves their rows out. It names row
 numbers, so that a command that was killed finds again what is left, also where the rows themselves
@@ -16,13 +16,14 @@ from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.erase.case import Case
 from mlops_assets.operations.erase.finding import REMOVED, Found, look
+from mlops_assets.operations.erase.logged import Logged, look_into_log, remove_from_log
 from mlops_assets.operations.erase.removing import remove
 from mlops_assets.operations.erase.staying import what_stays
 from mlops_assets.operations.prune import BusyError, is_of
 
 
 class NobodyError(ValueError):
-    """No batch has a row of this entity."""
+    """Neither a batch nor the prediction log has a row of this entity."""
 
 
 class LeftError(ValueError):
@@ -48,14 +49,14 @@ def erase(
         entity: As the entity's column of a landed file has it.
         actor: Who decides.
         reason: Why, in a line. It must not say who it is.
-        in_advance: Write the tombstone although no batch has a row yet.
+        in_advance: Write the tombstone although nothing has a row yet.
 
     Yields:
         A sentence for each thing that was done, or has to be known.
 
     Raises:
         ValueError: If the contract has no entity, the id is empty, or no reason is given.
-        NobodyError: If no batch has a row; nothing is written.
+        NobodyError: If nothing has a row; nothing is written.
         BusyError: If runs are at work, after the tombstone was written.
         LeftError: If rows are there again at the end.
     """
@@ -66,20 +67,22 @@ def erase(
         raise ValueError("the reason names the entity: the ledger keeps it for ever")
     case = Case(store, spec, entity)
     case.ledger.verify()
-    found = look(case)
-    if not (found.rows or case.tombstones() or in_advance):
+    found, logged = look(case), look_into_log(case)
+    if not (found.rows or logged.rows or case.tombstones() or in_advance):
+        unread = f" ({', '.join(sorted(logged.unread))} cannot be read)" if logged.unread else ""
         raise NobodyError(
-            f"{spec.name}: no batch has a row of this entity, and nothing was written; "
-            "--in-advance leaves it out of what lands from now on"
+            f"{spec.name}: no batch has a row of this entity, nor has the prediction log{unread}, "
+            "and nothing was written; --in-advance leaves it out of what lands from now on"
         )
     if _is_news(case, found):
-        entry = case.ledger.append("erased", _facts(case, found, actor, reason))
+        entry = case.ledger.append("erased", _facts(case, found, logged, actor, reason))
         yield f"entry {entry['sequence']} of the ledger is the tombstone; it does not say who"
     # A run that began before the tombstone has not seen it.
     _refuse_busy(spec, instance, "the tombstone is written")
     for key, rows in case.recorded().items():
         said = f"batch {key}: {len(rows)} rows" if rows else f"batch {key}: malformed lines"
         yield f"{said} of this entity"
+    yield from remove_from_log(case, logged)
     yield from remove(case, found)
 
     left = look(case)
@@ -99,12 +102,13 @@ def _is_news(case: Case, found: Found) -> bool:
     return new or not case.tombstones() or not found.rows.keys() <= known.keys()
 
 
-def _facts(case: Case, found: Found, actor: str, reason: str) -> dict[str, Any]:
+def _facts(case: Case, found: Found, logged: Logged, actor: str, reason: str) -> dict[str, Any]:
     return {
         "entity": case.marks,
         "actor": actor,
         "reasons": [reason],
         "rows": found.rows,
+        "predictions": sum(logged.by_day("served").values()),
         **{kind: sorted(found.folders[kind]) for kind in REMOVED},
     }
 
