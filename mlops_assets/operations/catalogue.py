@@ -233,12 +233,15 @@ class Catalogue:
         Raises:
             UnknownDataError: See ``find``; or if it has no such rows.
             ValueError: If the file has another suffix.
+            OSError: If the file cannot be written.
         """
         import duckdb
 
         how = FORMATS.get(file.suffix)
         if how is None:
             raise ValueError(f"{file}: a file ends in {' or '.join(FORMATS)}")
+        if not file.parent.is_dir():
+            raise FileNotFoundError(f"{file}: there is no folder {file.parent}")
         source = self._rows(self.find(text), stage)
         partial = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")
         quoted = str(partial).replace("'", "''")
@@ -248,6 +251,9 @@ class Catalogue:
                     f"copy (from read_parquet(?)) to '{quoted}' ({how})", [literal(source)]
                 ).fetchone()
             partial.replace(file)
+        except duckdb.IOException as error:
+            said = str(error).removeprefix("IO Error: ").splitlines()[0]
+            raise OSError(f"{file}: {said.replace(str(partial), str(file))}") from None
         finally:
             partial.unlink(missing_ok=True)
         assert done is not None

@@ -1,6 +1,7 @@
 """What there is by digest, with its lineage in both directions, and as a file."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 
 from mlops_assets.operations.catalogue import Catalogue, Named, UnknownDataError, as_text
+from tests.disk import fill
 from tests.platform import DATA, HEART, Platform, platform
 from tests.test_cli import mlops
 
@@ -91,3 +93,20 @@ def test_what_is_meant_must_be_clear(made: Platform, catalogue: Catalogue) -> No
     done = mlops(made.home, "data", "export", HEART, first, "--to", str(made.home / "rows.xlsx"))
     assert done.returncode == 1
     assert "rows.xlsx: a file ends in .parquet or .csv" in done.stderr
+
+
+def test_an_export_without_room_is_one_line_and_leaves_nothing(made: Platform, disk: Path) -> None:
+    (training_set,) = made.store.list(f"{HEART}/training_sets")
+    nowhere = disk / "nope" / "rows.parquet"
+    done = mlops(made.home, "data", "export", HEART, training_set, "--to", str(nowhere))
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"mlops: {nowhere}: there is no folder {nowhere.parent}\n",
+    )
+    ballast = fill(disk)
+    for suffix in (".parquet", ".csv"):
+        file = disk / f"rows{suffix}"
+        done = mlops(made.home, "data", "export", HEART, training_set, "--to", str(file))
+        assert done.returncode == 1
+        assert re.fullmatch(rf"mlops: {file}: .*No space left on device.*\n", done.stderr)
+    assert list(disk.iterdir()) == [ballast]
