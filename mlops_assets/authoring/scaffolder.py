@@ -2,7 +2,9 @@
 
 import contextlib
 import re
+from pathlib import Path
 
+import click
 from dagster.components import Scaffolder, ScaffoldRequest
 from pydantic import BaseModel
 
@@ -11,6 +13,7 @@ from mlops_assets.authoring.files import texts, write
 from mlops_assets.authoring.sorting import Drafted
 from mlops_assets.lib.contract.column import Column
 from mlops_assets.lib.contract.target import Target
+from mlops_assets.lib.features.dbt_project import FeatureModelError
 from mlops_assets.lib.spec.specs import DEFS
 
 
@@ -21,8 +24,9 @@ class TabularClassifierScaffolder(Scaffolder[BaseModel]):
         """Write the files.
 
         Raises:
-            ValueError: If the name cannot be one of a use case, or another form is asked for.
-            FileExistsError: If the use case is there already.
+            click.ClickException: If the name cannot be one of a use case, another form is asked
+                for, the use case is there already, or the project does not load with it: ``dg``
+                shows the message alone.
         """
         name, folder = request.target_path.name, request.target_path
         try:
@@ -33,12 +37,18 @@ class TabularClassifierScaffolder(Scaffolder[BaseModel]):
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
                 raise ValueError(f"{name!r} is no name: small letters, digits and _, 40 at most")
             write(name, texts(example(name)), replace=False)
-        except Exception:
-            # Dagster has made the folder already.
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-            raise
+        except (FeatureModelError, OSError, ValueError) as error:
+            _remove_empty(folder)
+            raise click.ClickException(str(error)) from None
         print(NEXT.format(name=name))
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folder that Dagster has made already, and those above that it made for it."""
+    with contextlib.suppress(OSError):
+        while folder.resolve() != DEFS.resolve():
+            folder.rmdir()
+            folder = folder.parent
 
 
 NEXT = """Written, and the project loads with it:

@@ -108,3 +108,14 @@ def test_scaffold_writes_a_template_that_loads(project: ProjectCopy) -> None:
     wrong = project.run("dg", "check", "defs")
     assert wrong.returncode == 1
     assert f"{path}:{line - 1}: contract.columns[visits].minimum: " in wrong.stdout + wrong.stderr
+
+
+@pytest.mark.parametrize("name", ["Bad Name", "below/sales"])
+def test_scaffold_refuses_a_name_in_a_line(project: ProjectCopy, name: str) -> None:
+    defs = project.root / "mlops_assets" / "defs"
+    before = sorted(defs.iterdir())
+    refused = project.run("dg", "scaffold", "defs", "mlops_assets.TabularClassifier", name)
+    assert refused.returncode == 1
+    assert re.search(r"Error: .*(is no name|give its name alone)", refused.stderr)
+    assert "Traceback" not in refused.stdout + refused.stderr
+    assert sorted(defs.iterdir()) == before
