@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib.digests import file_digest, short
-from mlops_assets.lib.personal_data import erasure
+from mlops_assets.lib.digests import digest_of, file_digest, short
+from mlops_assets.lib.personal_data import erasure, key_proof
 from mlops_assets.lib.personal_data.privacy import Privacy, privacy_digest
 from mlops_assets.lib.reading.landed import UnreadableError
 from mlops_assets.lib.reading.table import read_table, restrict
@@ -55,9 +55,11 @@ def build(spec: UseCase, batches: dg.PartitionsDefinition[str]) -> dg.Definition
         context: dg.AssetExecutionContext, storage: StorageRoot
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         store, known = storage.open(), storage.batches(spec.name)
-        # A key that is missing is known before anything is read.
+        # A key that is missing, or another one, is known before anything is read.
         erased = erasure.everybody(store, spec.name, spec.contract)
         privacy = Privacy.of(spec.contract, erased)
+        if privacy.hashed:
+            key_proof.prove(store, spec.name, privacy.key)
         receipt = known.receipt(context.partition_key)
         if receipt is None:
             raise dg.Failure(f"no batch {context.partition_key} has landed for {spec.name}")
@@ -139,16 +141,24 @@ def _read_or_kept(
     return _kept(spec, known, receipt, before, privacy)
 
 
-def _file(spec: UseCase, receipt: Receipt) -> str:
+def _policy(spec: UseCase, known: Batches) -> str | None:
+    """Digest of what decides which values are written, or None where every one is."""
+    policy = privacy_digest(spec.contract)
+    if not any(column.pii == "hash" for column in spec.contract.columns):
+        return policy
+    return digest_of([policy, key_proof.proof(known.storage, spec.name)])
+
+
+def _file(spec: UseCase, known: Batches, receipt: Receipt) -> str:
     """The key of a batch's Parquet: another one where other values are written."""
-    digests = (receipt.digest, privacy_digest(spec.contract))
+    digests = (receipt.digest, _policy(spec, known))
     return f"{spec.name}/raw/{'-'.join(short(digest) for digest in digests if digest)}.parquet"
 
 
 def _read(
     spec: UseCase, known: Batches, receipt: Receipt, path: Path, privacy: Privacy
 ) -> tuple[dict[str, Any], list[str]]:
-    store, file = known.storage, _file(spec, receipt)
+    store, file = known.storage, _file(spec, known, receipt)
     with store.writing(file) as partial:
         table = read_table(path, partial, spec.reading, privacy)
         digest = file_digest(partial)
@@ -163,7 +173,7 @@ def _read(
         "format": " in ".join(filter(None, (table.format, table.compression))),
         "delimiter": table.delimiter,
         "encoding": table.encoding,
-        "privacy": privacy_digest(spec.contract),
+        "privacy": _policy(spec, known),
         "contract_version": landed_under(known, receipt.key, spec.contract),
     }
     known.point(receipt.key, STAGE, pointer)
@@ -194,7 +204,7 @@ def _kept(
     now_hashed = privacy.hashed & set(clear)
     if not now_hashed and all(map(privacy.keeps, before["columns"])):
         return before, notes
-    file = _file(spec, receipt)
+    file = _file(spec, known, receipt)
     with store.writing(file) as partial:
         less = restrict(raw, partial, replace(privacy, hashed=now_hashed))
         digest = file_digest(partial)
@@ -214,9 +224,10 @@ def _kept(
 def is_outdated(spec: UseCase, known: Batches, receipt: Receipt, pointer: dict[str, Any]) -> bool:
     """Whether a landed file is there to be read anew, since other values are written now.
 
-    A file that was removed has come back when the contract names a column that was not kept.
+    A file that was removed has come back when the contract names a column that was not kept, or
+    when its values are to be hashed with another key.
     """
-    policy = privacy_digest(spec.contract)
+    policy = _policy(spec, known)
     return pointer.get("privacy") != policy and known.is_there(receipt)
 
 
@@ -228,7 +239,7 @@ def forget_landed(spec: UseCase, known: Batches, receipt: Receipt) -> bool:
     Returns:
         Whether it was there, in the landing place and unchanged, and is gone now.
     """
-    policy, pointer = privacy_digest(spec.contract), known.pointer(receipt.key, STAGE)
+    policy, pointer = _policy(spec, known), known.pointer(receipt.key, STAGE)
     if pointer is None or pointer.get("privacy") != policy:
         return False
     somebody = pointer.get("erased") or pointer.get("rewritten")

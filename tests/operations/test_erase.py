@@ -11,6 +11,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from mlops_assets.lib.personal_data import erasure
+from mlops_assets.lib.personal_data.key_proof import OtherKeyError
 from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE, pseudonym
 from mlops_assets.lib.records import current
 from mlops_assets.lib.records.batches import Batches
@@ -19,6 +20,7 @@ from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic.churn import ChurnOptions
 from mlops_assets.lib.synthetic.writing import write
+from mlops_assets.operations.doctor.use_cases import key_of
 from mlops_assets.operations.erase.command import NobodyError, erase
 from mlops_assets.operations.prune import BusyError
 from mlops_assets.operations.rebuild import RebuildError, rebuild
@@ -296,3 +298,22 @@ def test_numbers_malformed_lines_and_landed_files(tmp_path: Path) -> None:
             ]
             left = pl.read_parquet(store.local((known.pointer(new, "validated") or {})["file"]))
             assert left["who"].to_list() == [8, 70]
+
+
+def test_another_key_is_refused_and_the_doctor_tells(
+    copied: tuple[Storage, UseCase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> tuple[str, str]:
+        (finding,) = key_of(*copied)
+        return finding.level, finding.said
+
+    assert told() == ("ok", f"{KEY_VARIABLE} is set, and is that of the data")
+    monkeypatch.setenv(KEY_VARIABLE, "another key of sixteen characters")
+    with pytest.raises(OtherKeyError, match=f"churn: {KEY_VARIABLE} is another key than the one"):
+        erased(*copied)
+    assert erasure.tombstones(copied[0], "churn") == []
+    level, said = told()
+    assert level == "fail"
+    assert "set the key of before" in said
+    monkeypatch.delenv(KEY_VARIABLE)
+    assert told()[0] == "fail"

@@ -9,8 +9,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from mlops_assets.lib.personal_data.privacy import privacy_digest
-from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE
+from mlops_assets.lib.personal_data import key_proof
+from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE, pseudonym
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
@@ -181,7 +181,7 @@ def test_a_kill_before_the_removal_is_made_good(
     assert not Path(receipt.path).exists()
     assert place.batches.pointer(key, "raw") == pointer
     assert pointer is not None
-    assert pointer["privacy"] == privacy_digest(spec().contract)
+    assert not raw.is_outdated(spec(), place.batches, receipt, pointer)
 
 
 def test_without_a_key_nothing_is_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,3 +191,29 @@ def test_without_a_key_nothing_is_read(place: Place, monkeypatch: pytest.MonkeyP
     assert not result.success
     assert KEY_VARIABLE in str([event.event_specific_data for event in result.all_events])
     assert not place.batches.storage.exists("people/raw")
+
+
+def test_another_key_is_refused_until_the_data_are_read_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = place.land()
+    place.ingest(key, spec())
+    receipt, before = place.batches.receipt(key), place.batches.pointer(key, "raw")
+    assert receipt is not None
+    assert before is not None
+    other = "another key of sixteen characters"
+    monkeypatch.setenv(KEY_VARIABLE, other)
+    result = place.ingest(key, spec())
+    assert not result.success
+    said = str([event.event_specific_data for event in result.all_events])
+    assert f"people: {KEY_VARIABLE} is another key than the one" in said
+    assert place.batches.pointer(key, "raw") == before
+    # As docs/data.md says: the proof goes, the file comes back.
+    place.batches.storage.remove(key_proof.place("people"))
+    place.ingest(key, spec())
+    place.land()
+    assert not raw.forget_landed(spec(), place.batches, receipt)
+    assert raw.is_outdated(spec(), place.batches, receipt, before)
+    place.ingest(key, spec())
+    assert pseudonym("no-1", other) in str(place.rows(key).to_dicts())
+    assert not Path(receipt.path).exists()

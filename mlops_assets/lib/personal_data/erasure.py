@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.contract.contract import Contract
+from mlops_assets.lib.personal_data.key_proof import refuse_another
 from mlops_assets.lib.personal_data.pseudonyms import key_from_environment, pseudonym
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.ledger import Ledger
@@ -93,12 +94,15 @@ def marks(storage: Storage, use_case: str, contract: Contract, entity: str) -> l
     """The digests of an id: of the id itself, and of what is written where the contract hashes it.
 
     Raises:
-        ValueError: If the contract has no entity, or hashes it and the environment has no key.
+        ValueError: If the contract has no entity, or hashes it and the environment has no key, or
+            another one than that of the data.
     """
     column = _column(use_case, contract)
     texts = [entity]
     if column.pii == "hash":
-        texts.append(pseudonym(entity, key_from_environment()))
+        key = key_from_environment()
+        refuse_another(storage, use_case, key)
+        texts.append(pseudonym(entity, key))
     salt, is_number = _salt(storage, use_case), _is_number(contract)
     return [_mark(text, is_number, salt) for text in texts]
 

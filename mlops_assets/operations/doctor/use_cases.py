@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from mlops_assets import home
+from mlops_assets.lib.personal_data.key_proof import OtherKeyError, refuse_another
+from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE, key_from_environment
 from mlops_assets.lib.records import desired_state
 from mlops_assets.lib.records.ledger import Ledger, LedgerError, champion
 from mlops_assets.lib.spec.specs import load_specs
@@ -18,7 +20,24 @@ def use_cases() -> Iterator[Finding]:
     yield Finding("specs", "ok", ", ".join(specs))
     store = Storage(home.storage_root())
     for spec in specs.values():
+        yield from key_of(store, spec)
         yield from _use_case(store, spec)
+
+
+def key_of(store: Storage, spec: UseCase) -> Iterator[Finding]:
+    """Whether personal data can be hashed, with the key of those that are there."""
+    if not any(column.pii == "hash" for column in spec.contract.columns):
+        return
+    about = f"{spec.name} key"
+    try:
+        refuse_another(store, spec.name, key_from_environment())
+    except OtherKeyError as error:
+        do = f"set the {KEY_VARIABLE} of before: no batch is read and nobody erased until then"
+        yield Finding(about, "fail", str(error), do)
+    except ValueError as error:
+        yield Finding(about, "fail", str(error), f"set {KEY_VARIABLE}: no batch is read until then")
+    else:
+        yield Finding(about, "ok", f"{KEY_VARIABLE} is set, and is that of the data")
 
 
 def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
