@@ -16,8 +16,10 @@ from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.training.train import refused_in_time
 from mlops_assets.lib.training_set.assemble import Summary, assemble
 from mlops_assets.lib.training_set.files import GROUP, INPUTS, ROWS, TIME, Source
+from mlops_assets.lib.training_set.rows import training_side
 from mlops_assets.lib.training_set.sides import unit
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import features, validated
@@ -41,7 +43,8 @@ def checks(spec: UseCase) -> Checks:
             Check(
                 "enough_rows",
                 f"At least {plan.minimum_rows} rows to train on, {plan.minimum_positives} of each "
-                "class, and both classes on the test side.",
+                "class, and both classes on the test side."
+                + (" Every fold in time can be made." if spec.split.kind == "time" else ""),
                 blocking=True,
             ),
         ),
@@ -109,6 +112,7 @@ def build(
                 },
             )
             digest = record["digest"]
+            refused = _refused(spec, local, summary)
             store.publish(local, folder(spec.name, digest))
         current.write(store, spec.name, STAGE, record)
 
@@ -163,7 +167,14 @@ def build(
                 f"; {summary.of_test_entities} rows were left out of training since their entity "
                 "is on the test side, too (split.entity: shared keeps them)"
             )
-        yield asked.result(context, "enough_rows", enough, digest, said)
+        if summary.in_gap and not enough:
+            said += (
+                f"; {summary.in_gap} rows were left out of training since they are of the "
+                f"{spec.split.gap_days:g} days (split.gap_days) before {summary.cutoff}"
+            )
+        if refused:
+            said += f"; {refused}"
+        yield asked.result(context, "enough_rows", enough and not refused, digest, said)
 
     return dg.Definitions(assets=[training_set])
 
@@ -200,6 +211,14 @@ def make(
         "rows": {"train": summary.train, "test": summary.test},
     }
     return summary, record | {"digest": digest_of(record)}
+
+
+def _refused(spec: UseCase, folder: Path, summary: Summary) -> str | None:
+    """Why the folds of a split by time cannot be made; None for every other split."""
+    if spec.split.kind != "time" or not summary.train:
+        return None
+    target, ties = training_side(folder, summary.features, spec.split)
+    return refused_in_time(target, spec.training, ties)
 
 
 def leaks(spec: UseCase, summary: Summary) -> list[str]:

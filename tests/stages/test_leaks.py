@@ -1,15 +1,19 @@
 """What the check of leakage makes of the counts of a training set."""
 
+import re
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.synthetic import ChurnOptions, write
 from mlops_assets.lib.training_set.assemble import Summary
 from mlops_assets.stages.training_set import leaks
-from tests.platform import quick_spec
+from tests.platform import QUICK, checks, platform, quick_spec
 
 COUNTS: dict[str, Any] = (
     {"train": 800, "test": 200, "train_positives": 80, "test_positives": 20}
@@ -62,3 +66,19 @@ def test_leak_is_said_in_words(
     found = leaks(spec(split, **contract), replace(CLEAN, **changes))
     assert bool(found) == (said is not None)
     assert said is None or said in found[0]
+
+
+def test_a_gap_too_long_for_the_folds_stops_the_retrain_at_the_training_set(tmp_path: Path) -> None:
+    agreed = load_spec("churn").model_dump(mode="json", exclude_unset=True)
+    agreed["split"] = {"kind": "time", "entity": "shared", "gap_days": 12}
+    plan = {**QUICK, "minimum_positives": 60, "candidates": {"logistic_regression": {}}}
+    hasty = UseCase.model_validate(agreed | {"training": plan})
+    with platform(tmp_path, spec=hasty) as made:
+        write(ChurnOptions(rows=1500), tmp_path / "customers.csv")
+        assert made.ingest(made.land(tmp_path / "customers.csv")).success
+        stopped = made.run("retrain")
+        passed, said = checks(stopped)["training_set/enough_rows"]
+        assert not passed
+        assert re.search(r"fold 1 of \d: the rows to fit on are .*split.gap_days \(12\)", said)
+        started = {event.step_key for event in stopped.all_node_events if event.is_step_start}
+        assert started == {"churn__training_set"}

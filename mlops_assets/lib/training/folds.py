@@ -7,6 +7,7 @@ search, the calibration and the stacked ensemble alike.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,17 +69,35 @@ def folds(target: Floats, count: int, seed: int, ties: Ties = FREE) -> list[Fold
         made = _grouped(target, ties.group, count, seed)
     else:
         made = _stratified(target, count, seed)
-    for number, (seen, _) in enumerate(made, start=1):
-        _need_both(target[seen], f"fold {number} of {count}: the rows to fit on")
+    for number, (seen, unseen) in enumerate(made, start=1):
+        what = f"fold {number} of {count}: the rows to fit on"
+        _need_both(target[seen], what, _when(ties, unseen))
     _need_both(target[np.concatenate([unseen for _, unseen in made])], "the rows to score")
     return made
 
 
-def _need_both(target: Floats, what: str) -> None:
+def _need_both(target: Floats, what: str, when: str = "") -> None:
     positives = int(target.sum())
     if not 0 < positives < len(target):
         said = f"{what} are {len(target)}, {positives} of them positive"
-        raise ValueError(f"{said}: both classes are needed, from more rows or with fewer folds")
+        how = "from more rows or with fewer folds"
+        raise ValueError(f"{said}: both classes are needed, {how}{when}")
+
+
+def _when(ties: Ties, unseen: Whole) -> str:
+    """When the rows of a fold are, for a person who has set its gap and the number of folds."""
+    if ties.time is None:
+        return ""
+    start, end = int(ties.time[unseen].min()), int(ties.time[unseen].max())
+    gap = f" or a shorter split.gap_days ({ties.gap / DAY:g})" if ties.gap else ""
+    return (
+        f"{gap}: it scores the block of {_date(start)} to {_date(end)} by what is older than "
+        f"{_date(start - ties.gap)}, and the first row is of {_date(int(ties.time.min()))}"
+    )
+
+
+def _date(moment: int) -> str:
+    return f"{datetime(1970, 1, 1) + timedelta(microseconds=moment):%Y-%m-%d}"
 
 
 def _stratified(target: Floats, count: int, seed: int) -> list[Fold]:

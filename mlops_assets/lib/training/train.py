@@ -177,16 +177,12 @@ def _fit_in_time(
     Raises:
         ValueError: If the newest rows have fewer than two of a class.
     """
-    import numpy as np
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.ensemble import StackingClassifier
     from sklearn.frozen import FrozenEstimator
 
     older, newest = split
-    least = min(np.bincount(labels[newest], minlength=2))
-    if least < 2:
-        said = f"the newest {len(newest)} rows have {least} of the rarer class"
-        raise ValueError(f"{said}: calibration needs two of each")
+    _need_two_of_each(labels[newest])
     stacked = isinstance(model, StackingClassifier)
     learners = [member for _, member in model.estimators] if stacked else [model]
     for learner in learners:
@@ -202,3 +198,40 @@ def _fit_in_time(
     for learner in learners:
         learner.fit(features, labels)
     return model if stacked else calibrated
+
+
+def _need_two_of_each(newest: NDArray[np.int_]) -> None:
+    import numpy as np
+
+    least = min(np.bincount(newest, minlength=2))
+    if least < 2:
+        said = f"the newest {len(newest)} rows have {least} of the rarer class"
+        raise ValueError(f"{said}: calibration needs two of each")
+
+
+def refused_in_time(target: Floats, plan: Training, ties: Ties) -> str | None:
+    """Why no candidate could be trained forward in time: asked before any is.
+
+    Args:
+        target: 0 or 1 of every training row, shape ``[n]``.
+        plan: Folds and seed.
+        ties: With time.
+
+    Returns:
+        What ``train`` would say; None if every fold of every fold can be made.
+    """
+    import numpy as np
+
+    at = ""
+    try:
+        outer = folds(target, plan.outer_folds, plan.seed, ties)
+        every = np.arange(len(target))
+        for stream, rows in enumerate([every, *(seen for seen, _ in outer)]):
+            at = f"inside outer fold {stream}: " if stream else "over all rows: "
+            drawn = sampled(rows, target, plan, stream)
+            folds(target[drawn], plan.inner_folds, plan.seed + stream, ties.of(drawn))
+            splits = folds(target[rows], plan.inner_folds, plan.seed, ties.of(rows))
+            _need_two_of_each(target[rows][splits[-1][1]].astype(int))
+    except ValueError as error:
+        return f"{at}{error}"
+    return None

@@ -48,14 +48,8 @@ def read_rows(folder: Path, features: list[str], split: Split) -> Rows:
         split: What the training set was made with.
     """
     import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(folder / ROWS)
-    found = set(file.schema_arrow.names) - set(features)
-    narrow = file.read(columns=["side", "target", *({GROUP, TIME} & found)])
-    test = np.asarray(pc.equal(narrow["side"], "test"))
+    test, outcome, ties = _narrow(folder, features, split)
     train = int((~test).sum())
     place = np.empty(len(test), dtype=np.int64)
     place[~test], place[test] = np.arange(train), np.arange(train, len(test))
@@ -66,11 +60,42 @@ def read_rows(folder: Path, features: list[str], split: Split) -> Rows:
         table[place[first : first + len(values)]] = values
         first += len(values)
     target = np.empty(len(test))
-    target[place] = narrow["target"].to_numpy()
+    target[place] = outcome
+    return Rows(table, target, train, place, ties)
+
+
+def training_side(
+    folder: Path, features: list[str], split: Split
+) -> tuple[NDArray[np.float64], Ties]:
+    """The outcome (0 or 1) of the rows on the training side, and what binds them to each other.
+
+    Args:
+        folder: Of the training set.
+        features: Names, none of which is read.
+        split: What the training set was made with.
+    """
+    test, outcome, ties = _narrow(folder, features, split)
+    return outcome[~test], ties
+
+
+def _narrow(
+    folder: Path, features: list[str], split: Split
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], Ties]:
+    """Of the rows as they lie: which are test rows, and the outcome; the ties of all others."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(folder / ROWS) as file:
+        found = set(file.schema_arrow.names) - set(features)
+        narrow = file.read(columns=["side", "target", *({GROUP, TIME} & found)])
+    test = np.asarray(pc.equal(narrow["side"], "test"))
     group = narrow[GROUP].to_numpy()[~test] if GROUP in found else None
     moments = narrow[TIME].cast(pa.timestamp("us")).cast(pa.int64()) if TIME in found else None
     time = None if moments is None else moments.to_numpy()[~test]
-    return Rows(table, target, train, place, Ties(group, time, round(split.gap_days * DAY)))
+    outcome = narrow["target"].to_numpy().astype(np.float64)
+    return test, outcome, Ties(group, time, round(split.gap_days * DAY))
 
 
 def feature_slices(folder: Path, features: list[str]) -> Iterator[NDArray[np.float32]]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib.training.folds import Ties, folds
+from mlops_assets.lib.training.folds import DAY, Ties, folds
 
 
 def outcome(rows: int, positives: int, seed: int = 0) -> Any:
@@ -84,6 +84,13 @@ def test_in_time_a_model_is_fitted_on_what_is_older_by_the_gap(
             np.repeat([0.0, 1.0], [40, 10]),
             Ties(time=np.arange(50)),
             "fold 1 of 5: the rows to fit on are 8, 0 of them positive: both classes are needed",
+        ),
+        (
+            outcome(60, 30),
+            Ties(time=np.arange(60) * DAY, gap=30 * DAY),
+            r"fold 1 of 5: the rows to fit on are 0, .* fewer folds or a shorter split.gap_days "
+            r"\(30\): it scores the block of 1970-01-11 to 1970-01-20 by what is older than "
+            r"1969-12-12, and the first row is of 1970-01-01",
         ),
     ],
 )
