@@ -127,12 +127,14 @@ def _check(options: argparse.Namespace) -> int:
     from mlops_assets.lib.features.dbt_project import feature_model, prepare
     from mlops_assets.lib.features.feature_check import check_features
     from mlops_assets.lib.spec.specs import load_documents, load_spec
+    from mlops_assets.lib.training.parameter_check import check_parameters
 
     if options.use_case:
         load_spec(options.use_case)  # says which there are
     for name, (document, spec) in load_documents().items():
         if options.use_case in (None, name):
             check_features(document, spec)
+            check_parameters(document, spec)
             model = feature_model(prepare(name, spec.contract), name)
             count = f"{len(spec.contract.inputs)} inputs, {len(model.columns) - 1} features"
             print(f"{name}: {count}, {len(model.tests)} data tests; no mistake found")

@@ -42,21 +42,26 @@ class Contract(Model):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = [column.name for column in self.columns] + [self.target.column]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        target = self.target.as_column()
+        names, headers = {target.name: "the target"}, {target.landed_name: "the target"}
+        twice = []
+        for index, column in enumerate(self.columns):
+            if column.name in names:
+                said = f"the name {column.name} is that of {names[column.name]}, too"
+                twice.append(f"columns.{index}: {said}")
+            elif column.landed_name in headers:
+                said = f"{column.landed_name} of a landed file is {headers[column.landed_name]}"
+                twice.append(f"columns.{index}: the header {said}, too")
+            names.setdefault(column.name, "another column")
+            headers.setdefault(column.landed_name, f"column {column.name}")
         if twice:
-            also = ", which is the target" if self.target.column in twice else ""
-            raise ValueError(f"columns named twice: {', '.join(twice)}{also}")
-        headers = [c.landed_name for c in (*self.columns, self.target.as_column())]
-        twice = sorted({header for header in headers if headers.count(header) > 1})
-        if twice:
-            raise ValueError(f"columns read twice from a landed file: {', '.join(twice)}")
+            raise ValueError("\n".join(twice))
         by_name = {column.name: column for column in self.columns}
         for field, name in self._identifying:
-            column = by_name.get(name)
-            if column is None:
+            found = by_name.get(name)
+            if found is None:
                 raise ValueError(f"{field}: no such column in the contract: {name}")
-            if column.nullable or column.pii == "drop":
+            if found.nullable or found.pii == "drop":
                 raise ValueError(f"{field}: column {name!r} is there in every row, and is kept")
         if self.event_time is not None and by_name[self.event_time].type != "timestamp":
             raise ValueError(f"event_time: column {self.event_time!r} is not a timestamp")

@@ -2,6 +2,7 @@
 
 A validator that looks at several fields has no line of its own. Its message therefore begins with
 the field that is wrong (``gate.slices: no such column``), or names it; the line is looked up there.
+One that found several says each on a line of its own.
 """
 
 import re
@@ -79,8 +80,10 @@ class Document:
             found: dict[tuple[int, str], list[str]] = {}
             for problem in error.errors():
                 said = REASONS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-                mistake = self.mistake(problem["loc"], said, absent=problem["type"] == "missing")
-                found.setdefault((mistake.line, mistake.field), []).append(mistake.reason)
+                absent = problem["type"] == "missing"
+                for line in said.splitlines():  # a validator may have found several
+                    mistake = self.mistake(problem["loc"], line, absent=absent)
+                    found.setdefault((mistake.line, mistake.field), []).append(mistake.reason)
             raise SpecError(
                 Mistake(self.file, line, field, "; or: ".join(dict.fromkeys(reasons)))
                 for (line, field), reasons in found.items()
@@ -97,8 +100,9 @@ class Document:
         steps, line = _follow(self.attributes, path)
         node, field = _end(self.attributes, steps), list(steps)
         for said in FIELD.findall(QUOTED.sub("", reason)):
-            below, at = _follow(node, said.split("."))
-            if len(below) == len(said.split(".")):
+            named = [int(part) if part.isdigit() else part for part in said.split(".")]
+            below, at = _follow(node, named)
+            if len(below) == len(named):
                 line, field = at, [*steps, *below]
                 reason = reason.removeprefix(f"{said}: ")
                 break

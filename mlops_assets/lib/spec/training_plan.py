@@ -4,11 +4,12 @@ Every algorithm has a search space that suits some hundred to some million rows;
 parameter by parameter.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from mlops_assets.lib.spec.model import Model
+from mlops_assets.lib.spec.parameters import unknown_parameter
 
 BaseAlgorithm = Literal["logistic_regression", "random_forest", "gradient_boosting", "xgboost"]
 Algorithm = Literal[BaseAlgorithm, "stacked_ensemble"]
@@ -45,7 +46,26 @@ class Choice(Model):
     choices: list[Value] = Field(min_length=1)
 
 
-Space = IntRange | FloatRange | Choice
+def _kind(given: Any) -> str:
+    """Which of the spaces is meant, so that a mistake in one is not held against the others."""
+    if not isinstance(given, dict):
+        return type(given).__name__
+    if "choices" in given:
+        return "Choice"
+    ends = [given[end] for end in ("low", "high") if end in given]
+    return "IntRange" if ends and all(type(end) is int for end in ends) else "FloatRange"
+
+
+Space = Annotated[
+    Annotated[IntRange, Tag("IntRange")]
+    | Annotated[FloatRange, Tag("FloatRange")]
+    | Annotated[Choice, Tag("Choice")],
+    Discriminator(
+        _kind,
+        custom_error_type="space",
+        custom_error_message="a range (low, high, log) or choices are expected",
+    ),
+]
 
 _BOOSTING_RATE = FloatRange(low=0.02, high=0.3, log=True)
 SEARCH: dict[Algorithm, dict[str, Space]] = {
@@ -145,6 +165,19 @@ class Training(Model):
     candidates: dict[Algorithm, UsualIfEmpty] = Field(
         default_factory=lambda: {algorithm: Candidate() for algorithm in SEARCH}, min_length=1
     )
+
+    @model_validator(mode="after")
+    def _parameters_exist(self) -> Self:
+        unknown = [
+            f"candidates.{algorithm}.{field}.{name}: {said}"
+            for algorithm, candidate in self.candidates.items()
+            for field, names in (("fixed", candidate.fixed), ("search", candidate.search or {}))
+            for name in names
+            if (said := unknown_parameter(algorithm, name)) is not None
+        ]
+        if unknown:
+            raise ValueError("\n".join(unknown))
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -52,6 +52,7 @@ def build(algorithm: Algorithm, parameters: Parameters, setting: Setting) -> Bas
 
     Raises:
         TypeError: If the algorithm has no such parameter.
+        ValueError: If xgboost is given other class weights than ``balanced``.
     """
     match algorithm:
         case "logistic_regression":
@@ -107,7 +108,10 @@ def _xgboost(parameters: Parameters, setting: Setting) -> BaseEstimator:
     own: dict[str, Any] = {"tree_method": "hist", "n_jobs": setting.threads, "verbosity": 0}
     own["random_state"] = setting.seed
     given = dict(parameters)
-    if given.pop("class_weight", None) == "balanced":
+    weights = given.pop("class_weight", None)
+    if weights not in (None, "balanced"):
+        raise ValueError(f"class_weight is null or balanced, not {weights!r}")
+    if weights:
         own["scale_pos_weight"] = (1 - setting.positive_rate) / setting.positive_rate
     # It takes any name and leaves unknown ones unused, without a word.
     unknown = sorted(given.keys() - XGBClassifier().get_params().keys())

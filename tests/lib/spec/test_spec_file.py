@@ -81,7 +81,11 @@ def test_a_candidate_with_nothing_after_it_takes_part(tmp_path: Path) -> None:
             "      positive: 1\n",
             "9: contract.target.column: is required",
         ),
-        ("column: default", "column: region", "12: contract.columns: columns named twice: region"),
+        (
+            "column: default",
+            "column: region",
+            "20: contract.columns[region]: the name region is that of the target, too",
+        ),
         ("slices: [region]", "slices: [city]", "28: gate.slices: no such column in the contract"),
         ("trials: 5", "trials: 5\n    trials: 6", "23: training.trials: the key is there twice"),
         ("trials: 5", "trails: 5", "22: training.trails: is not a field of the spec"),
@@ -95,7 +99,23 @@ def test_a_candidate_with_nothing_after_it_takes_part(tmp_path: Path) -> None:
         (
             "header: Amount (EUR)",
             "header: region",
-            "12: contract.columns: columns read twice from a landed file: region",
+            "20: contract.columns[region]: the header region of a landed file is column amount",
+        ),
+        (
+            "name: region,",
+            "name: amount,",
+            "20: contract.columns[amount]: the name amount is that of another column, too",
+        ),
+        (
+            "xgboost: {}",
+            "xgboost: {search: {max_depth: {low: 5, high: 1}}}",
+            "25: training.candidates.xgboost.search.max_depth.low: low 5 is not below high 1",
+        ),
+        (
+            "xgboost: {}",
+            "xgboost:\n        fixed: {max_dpth: 3}",
+            "26: training.candidates.xgboost.fixed.max_dpth: xgboost has no parameter 'max_dpth'; "
+            "max_depth is meant?",
         ),
     ],
 )
@@ -110,6 +130,8 @@ def test_a_mistake_is_named_with_file_line_and_field(
 def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
     text = SPEC.replace("trials: 5", "trials: 0").replace("roc_auc: 0.7", "roc_auc: 7")
     assert [line.split(":")[1] for line in said(tmp_path, text)] == ["22", "27"]
+    text = SPEC.replace("xgboost: {}", "xgboost:\n        fixed:\n          a: 1\n          b: 2")
+    assert [line.split(":")[1] for line in said(tmp_path, text)] == ["27", "28"]
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,10 @@ def test_parameter_searched_and_fixed_at_once_is_refused() -> None:
     ("text", "same"), [("3", 3), ("0.5", 0.5), ("true", True), ("null", None), ("auto", "auto")]
 )
 def test_value_keeps_its_type(text: str, same: Any) -> None:
-    fixed = plan(f"candidates: {{xgboost: {{fixed: {{x: {text}}}}}}}").fixed("xgboost")["x"]
+    fixed = plan(f"candidates: {{xgboost: {{fixed: {{gamma: {text}}}}}}}").fixed("xgboost")["gamma"]
     assert (type(fixed), fixed) == (type(same), same)
-    chosen = plan(f"candidates: {{xgboost: {{search: {{x: {{choices: [{text}]}}}}}}}}")
-    assert chosen.search("xgboost") == {"x": Choice(choices=[same])}
+    chosen = plan(f"candidates: {{xgboost: {{search: {{gamma: {{choices: [{text}]}}}}}}}}")
+    assert chosen.search("xgboost") == {"gamma": Choice(choices=[same])}
 
 
 def test_choice_of_nothing_is_refused() -> None:
@@ -194,5 +194,5 @@ def test_range_of_whole_numbers_is_one_only_when_written_so(
 
 
 def test_plan_reads_its_own_dump() -> None:
-    read = plan("candidates: {xgboost: {search: {x: {choices: [null, 1]}}}, random_forest: }")
+    read = plan("candidates: {xgboost: {search: {gamma: {choices: [null, 1]}}}, random_forest: }")
     assert Training.model_validate_json(read.model_dump_json()) == read

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mlops_assets.lib.spec.parameters import PARAMETERS
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, BaseAlgorithm
 from mlops_assets.lib.training.algorithms import ROUNDS, Setting, build, fit_and_stop
 from tests.lib.helpers import signal
@@ -34,6 +35,14 @@ def noise(rows: int, seed: int = 0) -> Rows:
     return random.normal(size=(rows, 4)).astype(np.float32), random.permutation(
         np.arange(rows) % 2
     ).astype(np.float64)
+
+
+def test_known_parameters_are_those_of_the_libraries() -> None:
+    for algorithm in BASE:
+        model: Any = build(algorithm, {}, Setting(0, 0.5))
+        steps = getattr(model, "steps", [("", model)])
+        own = {"class_weight"} if algorithm == "xgboost" else set()
+        assert PARAMETERS[algorithm] == steps[-1][1].get_params().keys() | own
 
 
 def halves(rows: Rows) -> tuple[Rows, Rows]:
