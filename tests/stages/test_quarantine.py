@@ -103,7 +103,9 @@ def test_a_refused_batch_shows_its_quarantine_and_what_to_do(place: Place) -> No
     assert found["quarantine/empty"] == (False, "3 of 6 rows are in quarantine")
     (event,) = result.asset_materializations_for_node("people__validated")[1:]
     shown = {name: str(value.value) for name, value in event.metadata.items()}
-    assert "| age | 1 | age: 119 is outside unbounded to 110 |" in shown["reasons"]
+    assert (
+        "| age: outside its range | 1 | age: 119 is outside unbounded to 110 |" in shown["reasons"]
+    )
     assert "repeats the key of an earlier row: row 1 (customer)" in shown["rows"]
     assert "line 6: 5 fields where the header has 4" in shown["rows"]
     assert "come back by themselves" in shown["what to do"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.lib.contract.column import Column
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.reading.raw_table import MALFORMED
-from mlops_assets.lib.validation.result import Validation
+from mlops_assets.lib.validation.result import Reason, Validation
 from mlops_assets.lib.validation.values import absent_texts
 
 if TYPE_CHECKING:
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 def broken_rows(
     contract: Contract, text: pl.DataFrame, typed: pl.DataFrame, result: Validation
-) -> dict[int, list[str]]:
+) -> dict[int, list[Reason]]:
     """Every reason for which rows break the contract, by the index of the row."""
-    reasons: dict[int, list[str]] = {
-        index: [text[MALFORMED][index]] for index in text[MALFORMED].is_not_null().arg_true()
+    reasons = {
+        index: [Reason("malformed line", text[MALFORMED][index])]
+        for index in text[MALFORMED].is_not_null().arg_true()
     }
     malformed = set(reasons)
     unreadable: set[tuple[int, str]] = set()
@@ -38,7 +39,8 @@ def broken_rows(
                 continue
             what = column.type if column.allowed is None else "known code"
             said = f"{column.name}: {value[:60]!r} is not a{_n(what)} {what}"
-            reasons.setdefault(index, []).append(said)
+            kind = f"{column.name}: not a{_n(what)} {what}"
+            reasons.setdefault(index, []).append(Reason(kind, said))
             unreadable.add((index, column.name))
             if column.allowed is not None:
                 result.unknown[column.name] = result.unknown.get(column.name, 0) + 1
@@ -46,10 +48,18 @@ def broken_rows(
     for name, index, case in _failure_cases(contract, typed):
         if index in malformed or (index, name) in unreadable:
             continue
-        reasons.setdefault(index, []).append(by_name[name].broken(case))
+        kind = f"{name}: {_kind(by_name[name], case)}"
+        reasons.setdefault(index, []).append(Reason(kind, by_name[name].broken(case)))
         if case is not None and by_name[name].allowed is not None:
             result.unknown[name] = result.unknown.get(name, 0) + 1
     return reasons
+
+
+def _kind(column: Column, case: object) -> str:
+    """What is wrong with a value that could be read."""
+    if case is None:
+        return "absent"
+    return "outside its range" if column.allowed is None else "not allowed"
 
 
 def _n(word: str) -> str:

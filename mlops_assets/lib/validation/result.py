@@ -6,6 +6,20 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
+
+
+class Reason(NamedTuple):
+    """Why a row breaks the contract.
+
+    Attributes:
+        kind: What it is counted by: the column and what is wrong there, or what is wrong with the
+            whole row.
+        said: In words, with the value.
+    """
+
+    kind: str
+    said: str
 
 
 @dataclass
@@ -21,7 +35,7 @@ class Validation:
         unknown: Values that are none of the allowed ones, by column.
         newest: The latest event time of a valid row.
         missing: Share of absent values among valid rows, by column.
-        reasons: How often each kind of failure came up, by column.
+        reasons: How often each kind of failure came up.
         examples: The first failure of each kind, in words.
         positives: Valid rows of the positive class.
     """
@@ -37,11 +51,11 @@ class Validation:
     examples: dict[str, str] = field(default_factory=dict)
     positives: int = 0
 
-    def note(self, reasons: Iterable[str]) -> None:
+    def note(self, reasons: Iterable[Reason]) -> None:
         """Count reasons by their kind, and keep the first of each."""
         for reason in reasons:
-            self.reasons[_kind(reason)] += 1
-            self.examples.setdefault(_kind(reason), reason)
+            self.reasons[reason.kind] += 1
+            self.examples.setdefault(reason.kind, reason.said)
 
     @property
     def quarantined(self) -> int:
@@ -58,8 +72,3 @@ class Validation:
             return 0.0
         complete = 1 - sum(self.missing.values()) / len(self.missing)
         return round(100 * (self.valid / self.rows) * complete, 2)
-
-
-def _kind(reason: str) -> str:
-    """What a reason is counted by: the column, or what is wrong with the whole row."""
-    return "malformed line" if reason.startswith("line ") else reason.split(":")[0]

@@ -21,7 +21,7 @@ from mlops_assets.lib.parquet import FrameWriter
 from mlops_assets.lib.reading.raw_table import REASONS, ROW
 from mlops_assets.lib.validation.reasons import broken_rows
 from mlops_assets.lib.validation.repeats import FIRST, repeats
-from mlops_assets.lib.validation.result import Validation
+from mlops_assets.lib.validation.result import Reason, Validation
 from mlops_assets.lib.validation.values import typed_column
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def validate(
             said = [reasons[index] for index in broken]
             kept = typed.filter(~pl.int_range(typed.height).is_in(broken.implode()))
             good.write(_published(contract, kept, batch))
-            flags = pl.Series(REASONS, ["; ".join(found) for found in said], pl.String)
+            joined = ["; ".join(reason.said for reason in found) for found in said]
+            flags = pl.Series(REASONS, joined, pl.String)
             bad.write(text[broken].with_columns(flags))
             result.rows += text.height
             result.note(chain.from_iterable(said))
@@ -159,7 +160,7 @@ def _take_out(
                 here = pl.col(ROW).is_between(text[ROW][0], text[ROW][-1])
                 repeated = text.join(twins.filter(here).drop(FIRST), on=ROW)
                 bad.write(pl.concat([kept_aside.filter(here).collect(), repeated]).sort(ROW))
-                result.note(repeated[REASONS])
+                result.note(Reason(r.split(":")[0], r) for r in repeated[REASONS])
         shutil.move(good_path, valid)
         shutil.move(bad_path, quarantine)
     result.repeated_keys = twins[FIRST].count()

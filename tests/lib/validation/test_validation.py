@@ -230,7 +230,25 @@ def test_every_reason_of_a_row_is_kept(tmp_path: Path) -> None:
         "cp: a value is required",
         "outcome: 7 is not one of 0, 1",
     ]
-    assert split.found.reasons == {"age": 1, "dose": 1, "cp": 1, "outcome": 1}
+    assert split.found.reasons == {
+        "age: not an integer": 1,
+        "dose: outside its range": 1,
+        "cp: absent": 1,
+        "outcome: not allowed": 1,
+    }
+
+
+def test_reasons_of_one_column_are_counted_apart(tmp_path: Path) -> None:
+    ages = ["old", 17, 16, "young", "", 200, 50]
+    split = validated(
+        contract(AGE), as_csv([["age", "outcome"], *([a, 1] for a in ages)]), tmp_path
+    )
+    assert split.found.reasons == {
+        "age: not an integer": 2,
+        "age: outside its range": 3,
+        "age: absent": 1,
+    }
+    assert split.found.examples["age: not an integer"] == "age: 'old' is not an integer"
 
 
 def test_quarantine_holds_the_row_as_it_landed(tmp_path: Path) -> None:
@@ -243,7 +261,11 @@ def test_quarantine_holds_the_row_as_it_landed(tmp_path: Path) -> None:
     ]
     assert split.quarantine.columns == [ROW, "age", "extra", "outcome", MALFORMED, REASONS]
     assert split.reasons[1] == "line 4: 1 fields where the header has 3: short"
-    assert split.found.reasons == {"age": 2, "malformed line": 1}
+    assert split.found.reasons == {
+        "age: outside its range": 1,
+        "age: absent": 1,
+        "malformed line": 1,
+    }
 
 
 def test_batch_of_only_bad_rows_has_no_valid_row_and_no_quality(tmp_path: Path) -> None:
