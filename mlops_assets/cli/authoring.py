@@ -126,6 +126,7 @@ def _judged(drafted: "Draft", sample: Path) -> str:
 def _check(options: argparse.Namespace) -> int:
     from mlops_assets.lib.features.dbt_project import feature_model, prepare
     from mlops_assets.lib.features.feature_check import check_features
+    from mlops_assets.lib.features.value_check import check_values
     from mlops_assets.lib.spec.specs import load_documents, load_spec
     from mlops_assets.lib.training.parameter_check import check_parameters
 
@@ -136,6 +137,7 @@ def _check(options: argparse.Namespace) -> int:
             check_features(document, spec)
             check_parameters(document, spec)
             model = feature_model(prepare(name, spec.contract), name)
+            check_values(document, spec, model)
             count = f"{len(spec.contract.inputs)} inputs, {len(model.columns) - 1} features"
             print(f"{name}: {count}, {len(model.tests)} data tests; no mistake found")
     return 0

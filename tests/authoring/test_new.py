@@ -102,6 +102,12 @@ def test_scaffold_writes_a_template_that_loads(project: ProjectCopy) -> None:
     assert "sales: 3 inputs, 6 features, 5 data tests; no mistake found" in checked.stdout
     path = project.root / "mlops_assets" / "defs" / "sales" / "defs.yaml"
     text = path.read_text()
+    # The drafted SQL has a column for each value that it was drafted with.
+    path.write_text(text.replace('"public"]', '"public", "club"]'))
+    unknown = project.run("mlops", "check", "sales")
+    assert unknown.returncode == 1
+    assert "contract.columns[segment].allowed[3]: the data test sales_one_segment" in unknown.stderr
+    assert "fails for segment club" in unknown.stderr
     # Another component of the same type comes later: Dagster's check of YAML passes this one over.
     path.write_text(text.replace("maximum: 500", "maximum: -5"))
     line = next(n for n, content in enumerate(text.splitlines(), 1) if "maximum: 500" in content)

@@ -38,12 +38,19 @@ class FeatureModelError(Exception):
 
 @dataclass(frozen=True)
 class DataTest:
-    """One dbt test of a features model, as it becomes an asset check."""
+    """One dbt test of a features model, as it becomes an asset check.
+
+    Attributes:
+        kind: Of a generic test, such as ``not_null``; empty for one of its own SQL.
+        columns: What it looks at.
+    """
 
     unique_id: str
     name: str
     description: str
     blocking: bool
+    kind: str = ""
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,13 @@ def _state() -> str:
     return digest_of(files)
 
 
+def _generic(test: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest says of a generic test."""
+    given = test.get("kwargs", {})
+    single = [given["column_name"]] if "column_name" in given else []
+    return {"kind": test.get("name", ""), "columns": tuple(given.get("columns", single))}
+
+
 @lru_cache(maxsize=4)
 def _manifest(path: Path, modified_ns: int) -> dict[str, Any]:
     del modified_ns  # part of the cache's key
@@ -202,6 +216,7 @@ def feature_model(manifest_path: Path, use_case: str) -> FeatureModel:
             name=test["name"],
             description=test.get("description") or f"dbt test `{test['name']}`.",
             blocking=str(test["config"]["severity"]).lower() == "error",
+            **_generic(test.get("test_metadata") or {}),
         )
         for unique_id, test in sorted(nodes.items())
         if test["resource_type"] == "test" and test.get("attached_node") == node["unique_id"]

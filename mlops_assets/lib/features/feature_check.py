@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.features.dbt_project import PROJECT_DIR, model_name
+from mlops_assets.lib.features.feature_sql import INPUT_TABLE
 from mlops_assets.lib.spec.spec_file import Document, Mistake, SpecError
 from mlops_assets.lib.spec.use_case import UseCase
 
@@ -29,6 +30,12 @@ def source_call(use_case: str) -> str:
     return "{{ source('" + use_case + "', 'validated') }}"
 
 
+def as_plain_sql(use_case: str, raw: str) -> str | None:
+    """The text of a features model as SQL over ``input_rows``; None with further templates."""
+    sql = raw.replace(source_call(use_case), INPUT_TABLE)
+    return None if "{{" in sql or "{%" in sql else sql
+
+
 def check_features(document: Document, spec: UseCase) -> None:
     """Check the feature SQL against the contract, unless this was done already.
 
@@ -43,8 +50,8 @@ def check_features(document: Document, spec: UseCase) -> None:
         said = f"use case {spec.name!r} has no features model: write {path}"
         raise SpecError([document.mistake(["name"], said)])
     raw = path.read_text(encoding="utf-8")
-    sql = raw.replace(source_call(spec.name), "input_rows")
-    if "{{" in sql or "{%" in sql:
+    sql = as_plain_sql(spec.name, raw)
+    if sql is None:
         return
     names = [column.name for column in spec.contract.inputs]
     state = digest_of([RULES, raw, names, spec.gate.slices])

@@ -6,7 +6,13 @@ parameter by parameter.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from mlops_assets.lib.spec.model import Model
 from mlops_assets.lib.spec.parameters import unknown_parameter
@@ -46,26 +52,19 @@ class Choice(Model):
     choices: list[Value] = Field(min_length=1)
 
 
-def _kind(given: Any) -> str:
-    """Which of the spaces is meant, so that a mistake in one is not held against the others."""
-    if not isinstance(given, dict):
-        return type(given).__name__
+def _of_its_kind(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Read what is meant, so that a mistake in one space is not held against the others."""
+    if isinstance(given, Model):
+        return validate(given)
+    if not isinstance(given, dict) or not {"low", "high", "choices"} & given.keys():
+        raise ValueError("a range (low and high) or choices are expected")
     if "choices" in given:
-        return "Choice"
-    ends = [given[end] for end in ("low", "high") if end in given]
-    return "IntRange" if ends and all(type(end) is int for end in ends) else "FloatRange"
+        return Choice.model_validate(given)
+    is_whole = all(type(given[end]) is int for end in ("low", "high") if end in given)
+    return (IntRange if is_whole else FloatRange).model_validate(given)
 
 
-Space = Annotated[
-    Annotated[IntRange, Tag("IntRange")]
-    | Annotated[FloatRange, Tag("FloatRange")]
-    | Annotated[Choice, Tag("Choice")],
-    Discriminator(
-        _kind,
-        custom_error_type="space",
-        custom_error_message="a range (low, high, log) or choices are expected",
-    ),
-]
+Space = Annotated[IntRange | FloatRange | Choice, WrapValidator(_of_its_kind)]
 
 _BOOSTING_RATE = FloatRange(low=0.02, high=0.3, log=True)
 SEARCH: dict[Algorithm, dict[str, Space]] = {
