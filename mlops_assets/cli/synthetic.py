@@ -1,12 +1,17 @@
 """The command that makes data."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from mlops_assets import home
 from mlops_assets.cli.commands import Commands
+from mlops_assets.lib.digests import file_digest
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic import GENERATORS, Generator
+from mlops_assets.lib.synthetic.origin import remember
 
 
 def add(commands: Commands) -> None:
@@ -37,5 +42,11 @@ def _generate(options: argparse.Namespace) -> int:
         print(f"{found.waiting} more wait for their outcome: ask again with a later --as-of")
     print(f"positive: {found.base_rate:.1%}")
     print(f"best reachable ROC AUC: {found.best_auc:.4f}")
+    try:
+        store = Storage(home.storage_root())
+        remember(store, options.use_case, file_digest(options.out), asked, found)
+    except (OSError, ValueError) as error:
+        why = "it is not shown beside a model's here"
+        print(f"mlops: the storage took no record of it, so that {why}: {error}", file=sys.stderr)
     print(f"next: mlops land {options.use_case} {options.out}")
     return 0

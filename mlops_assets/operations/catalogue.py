@@ -15,6 +15,7 @@ from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.synthetic.origin import best_auc
 from mlops_assets.lib.training_set.files import ROWS
 from mlops_assets.operations.versions import numbers
 
@@ -167,14 +168,15 @@ class Catalogue:
         """One thing with its lineage in both directions.
 
         Returns:
-            Its facts, ``made_of`` and ``used_by``.
+            Its facts, ``made_of`` and ``used_by``; the best ROC AUC that a model can reach where
+            the rows were generated.
 
         Raises:
             UnknownDataError: See ``find``.
         """
         named = self.find(text)
         if named.kind == "batch":
-            facts, made_of = self._batch(named.name), []
+            facts, made_of, keys = self._batch(named.name), [], [named.name]
             sets = [
                 digest
                 for digest in self.store.list(f"{self.name}/training_sets")
@@ -185,6 +187,7 @@ class Catalogue:
         elif named.kind == "training set":
             facts = self._training_set(named.name)
             rows = self._batches_of(named.name)
+            keys = list(rows)
             made_of = [f"batch {key}: {count} rows" for key, count in rows.items()]
             used_by = self._versions_of(named.name)
         else:
@@ -192,6 +195,7 @@ class Catalogue:
             lineage = self._manifest(named.name)["lineage"]
             facts["algorithm"] = lineage["algorithm"]
             facts["contract_version"] = lineage["contract"]["version"]
+            keys = [batch["key"] for batch in lineage["batches"]]
             made_of = [f"training set {lineage['training_set']}"]
             made_of += [f"batch {batch['key']}" for batch in lineage["batches"]]
             used_by = [
@@ -199,6 +203,9 @@ class Catalogue:
                 for entry in self.entries
                 if entry.get("bundle") == named.name
             ]
+        best = best_auc(self.store, self.name, keys)
+        if best is not None:
+            facts["best_reachable_roc_auc"] = round(best, 4)
         return {"kind": named.kind, **facts, "made_of": made_of, "used_by": used_by}
 
     def _batches_of(self, training_set: str) -> dict[str, int]:

@@ -16,6 +16,7 @@ from mlops_assets.lib.records.ledger import (
 )
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.synthetic.origin import best_auc
 
 
 def status(spec: UseCase) -> dict[str, Any]:
@@ -25,8 +26,9 @@ def status(spec: UseCase) -> dict[str, Any]:
         spec: The use case.
 
     Returns:
-        ``batches``, ``training_set``, ``candidates``, ``versions``, ``champion``, ``desired``,
-        ``serving`` and ``failed_checks``. What does not exist yet is null or empty.
+        ``batches``, ``training_set``, ``candidates``, ``best_roc_auc`` (reachable by any model,
+        where the rows were generated), ``versions``, ``champion``, ``desired``, ``serving`` and
+        ``failed_checks``. What does not exist yet is null or empty.
     """
     store = Storage(home.storage_root())
     entries = Ledger(store, spec.name).entries()
@@ -38,6 +40,8 @@ def status(spec: UseCase) -> dict[str, Any]:
         "batches": _batches(store, spec, withdrawn(entries)),
         "training_set": training and {"digest": training["digest"], "rows": training["rows"]},
         "candidates": _candidates(store, spec),
+        "best_roc_auc": training
+        and best_auc(store, spec.name, (batch["key"] for batch in training["batches"])),
         "versions": _versions(entries),
         "champion": crowned and {"version": crowned["version"], "digest": crowned["bundle"]},
         "desired": role and {"version": role["version"], "digest": role["digest"]},
@@ -146,6 +150,9 @@ def as_text(state: dict[str, Any]) -> str:
             f"  candidate  {candidate['name']}: ROC AUC {m['roc_auc']:.3f}, "
             f"accuracy {m['accuracy']:.3f}, log loss {m['log_loss']:.3f}"
         )
+    if state["best_roc_auc"] is not None:
+        best = state["best_roc_auc"]
+        lines.append(f"  reachable  ROC AUC {best:.3f} at best: the rows were generated")
     for version in state["versions"]:
         lines.append(f"  version    {version['version']}: {version['decision']}")
     for name in ("champion", "desired", "serving"):

@@ -26,6 +26,7 @@ from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
 from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.synthetic.origin import best_auc
 from mlops_assets.lib.training.onnx_model import predictor
 from mlops_assets.lib.training_set.files import INPUTS
 from mlops_assets.lib.training_set.rows import read_rows
@@ -133,6 +134,9 @@ def build(spec: UseCase) -> dg.Definitions:
             "test rows": report.score_table(test),
             "slices": report.slice_table(looked, overall, spec.gate),
         }
+        reachable = best_auc(store, spec.name, (batch["key"] for batch in source["batches"]))
+        if reachable is not None:
+            tables = {"reachable": report.reachable(reachable, standings[best], test), **tables}
         pictures = _draw(spec, standings, best, scored, record, costs)
         tags = {"training_set": source["digest"], "winner": best, "evaluation": digest}
         with (
@@ -148,6 +152,8 @@ def build(spec: UseCase) -> dg.Definitions:
             tracked.log_params({"winner": best, "threshold": threshold})
             tracked.log_metrics({f"test_{name}": score.value for name, score in test.items()})
             tracked.log_metrics({f"oof_{n}": s["value"] for n, s in record["out_of_fold"].items()})
+            if reachable is not None:
+                tracked.log_metrics({"best_reachable_roc_auc": reachable})
             run = tracked.active_run()
             store.publish(local, f"{spec.name}/evaluations/{digest}")
         store.write_json(f"{spec.name}/evaluations/{digest}.json", record)
@@ -159,6 +165,7 @@ def build(spec: UseCase) -> dg.Definitions:
             metadata={
                 "report": dg.MetadataValue.md(report.page(tables, pictures)),
                 "winner": best,
+                **({} if reachable is None else {"best reachable ROC AUC": reachable}),
                 **{name: dg.MetadataValue.md(table) for name, table in tables.items()},
                 "pictures": dg.MetadataValue.path(store.uri(f"{spec.name}/evaluations/{digest}")),
                 "threshold": threshold,

@@ -24,6 +24,18 @@ def score_table(scores: Scores, dummy: Scores | None = None) -> str:
     return _table(lines)
 
 
+def reachable(best: float, out_of_fold: Scores, test: Scores) -> str:
+    """The winner's ROC AUC beside the best that any model can reach on rows that were generated."""
+    said = ", ".join(
+        f"{scores['roc_auc']} {where} ({scores['roc_auc'].value - best:+.3f})"
+        for where, scores in (("out of fold", out_of_fold), ("on the test rows", test))
+    )
+    return (
+        f"The rows were generated: no model can reach a ROC AUC above {best:.4f} on them, but by "
+        f"chance. The winner has {said}."
+    )
+
+
 def contest_table(standings: Mapping[str, Scores], winner: str) -> str:
     """The candidates side by side: a line a metric.
 

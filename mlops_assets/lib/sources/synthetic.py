@@ -1,9 +1,9 @@
 """Generated rows: each fetch lands one more batch, drawn with the next seed."""
 
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
+from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.sources.inbox import Fetched, Inbox
 from mlops_assets.lib.sources.spec import SyntheticSource
 
@@ -21,6 +21,7 @@ def fetch(source: SyntheticSource, inbox: Inbox) -> Fetched:
         OSError: If the file cannot be written.
     """
     from mlops_assets.lib.synthetic import GENERATORS
+    from mlops_assets.lib.synthetic.origin import remember
 
     generator = GENERATORS[source.generator]
     number = inbox.state.get("batches", 0)
@@ -29,7 +30,17 @@ def fetch(source: SyntheticSource, inbox: Inbox) -> Fetched:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows"
         summary = generator.write(options, file)
+        about = {
+            "seed": seed,
+            "rows": summary.rows,
+            "bad rows": summary.bad_rows,
+            "waiting": summary.waiting,
+            "positives": summary.positives,
+            "best reachable ROC AUC": summary.best_auc,
+        }
+        storage, use_case = inbox.batches.storage, inbox.batches.use_case
+        remember(storage, use_case, file_digest(file), options, summary)
         name = f"synthetic-{source.name}-seed-{seed}.{options.format}"
-        fetched = Fetched([inbox.land(file, name)], about={"seed": seed, **asdict(summary)})
+        fetched = Fetched([inbox.land(file, name)], about)
     inbox.remember({"batches": number + 1})
     return fetched

@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -45,14 +45,19 @@ class Summary:
         bad_rows: Rows of it that break the contract.
         waiting: Customers left out because their outcome is not known yet.
         positives: Good rows of customers who left.
-        best_auc: The best ROC AUC that a model can reach on the good rows.
+        scores: The true probabilities of the good rows, counted.
     """
 
     rows: int
     bad_rows: int
     waiting: int
     positives: int
-    best_auc: float
+    scores: BestAuc = field(compare=False)
+
+    @property
+    def best_auc(self) -> float:
+        """The best ROC AUC that a model can reach on the good rows."""
+        return self.scores.value()
 
     @property
     def base_rate(self) -> float:
@@ -90,7 +95,8 @@ def write(options: ChurnOptions, path: Path) -> Summary:
                 f"{rows - bad} good rows of {options.rows} customers: nothing to learn from; "
                 "ask for more, or for fewer bad ones and a shorter label delay"
             )
-    return Summary(rows, bad, options.rows - rows, positives, best.value())
+        best.value()  # raises where nothing can be ranked; then nothing is written
+    return Summary(rows, bad, options.rows - rows, positives, best)
 
 
 def _broken(block: Block, file_format: str) -> pl.DataFrame:

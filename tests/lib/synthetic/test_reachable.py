@@ -1,5 +1,7 @@
 """The best reachable ROC AUC, against counting pairs one by one and against drawn outcomes."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -53,6 +55,12 @@ def test_chunks_give_the_same_as_all_at_once(shape: tuple[float, float]) -> None
     for chunk in np.array_split(probability, 7):
         found.add(chunk)
     assert found.value() == pytest.approx(best_auc(probability), abs=1e-6)
+    # What is kept of two files gives that of the rows of both.
+    other = BestAuc()
+    other.add(probability[:100] / 2)
+    kept = json.loads(json.dumps([found.as_dict(), other.as_dict()]))
+    together = best_auc(np.concatenate([probability, probability[:100] / 2]))
+    assert BestAuc.of(kept).value() == pytest.approx(together, abs=1e-3)
 
 
 @pytest.mark.parametrize("probability", [[], [0.5], [0.0, 0.0], [1.0, 1.0, 1.0]])
