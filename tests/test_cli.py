@@ -2,12 +2,15 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from mlops_assets.instance import prepare
 from mlops_assets.lib.bundles.signing import SigningKey
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
@@ -67,13 +70,39 @@ def test_generated_data_land(tmp_path: Path) -> None:
     assert wrong.stderr == "mlops: drift: Input should be less than or equal to 1\n"
 
 
+def test_dagster_is_told_of_a_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    asset = dg.AssetKey(["churn", "sources", "generator"])
+    with dg.DagsterInstance.from_config(str(prepare())) as instance:
+        done = mlops(tmp_path, "fetch", "churn")
+        assert (done.returncode, done.stderr) == (0, "")
+        event = instance.get_latest_materialization_event(asset)
+        assert event is not None
+        assert event.asset_materialization is not None
+        assert event.asset_materialization.metadata["new batches"].value == 1
+        (record,) = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(asset, "fetched"), limit=5
+        )
+        assert record.status.value == "SUCCEEDED"
+    # Without its storage the files land all the same.
+    shutil.rmtree(tmp_path / "dagster")
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "history").write_text("no folder")
+    done = mlops(tmp_path, "fetch", "churn")
+    assert done.returncode == 0
+    assert "landed as batch synthetic-generator-seed-2" in done.stdout
+    assert "Dagster could not be told, its UI does not show it: " in done.stderr
+
+
 def test_status_of_an_empty_folder_has_every_key(tmp_path: Path) -> None:
     done = mlops(tmp_path, "status", HEART, "--json")
     assert done.returncode == 0, done.stderr
     state = json.loads(done.stdout)
     assert state["batches"] == state["candidates"] == state["versions"] == []
     assert state["failed_checks"] == []
-    assert {state[name] for name in ("training_set", "champion", "desired")} == {None}
+    assert {state[name] for name in ("training_set", "best_roc_auc", "champion", "desired")} == {
+        None
+    }
 
 
 def test_status_and_ledger_of_a_trained_platform(trained: Platform) -> None:

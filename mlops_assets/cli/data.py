@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
@@ -15,6 +16,11 @@ from mlops_assets.lib.records.batches import Batches, batch_key
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.storage.root import Storage
+
+if TYPE_CHECKING:
+    from mlops_assets.lib.sources.inbox import Fetched, SourceError
+    from mlops_assets.lib.sources.spec import Source
+    from mlops_assets.lib.spec.use_case import UseCase
 
 
 def add(commands: Commands) -> None:
@@ -103,6 +109,7 @@ def _fetch(options: argparse.Namespace) -> int:
     if not names:
         print(f"{spec.name} has no sources; `mlops land` hands a file over")
     complete = True
+    told: list[tuple[Source, Fetched | SourceError]] = []
     for source in spec.sources:
         if options.source not in (None, source.name):
             continue
@@ -111,12 +118,32 @@ def _fetch(options: argparse.Namespace) -> int:
         except SourceError as error:  # the others are fetched all the same
             print(f"mlops: {error}", file=sys.stderr)
             complete = False
+            told.append((source, error))
             continue
+        told.append((source, found))
         print(f"{source.name}: {found}")
         for landed in found.new:
             print(f"{landed.name} landed as batch {landed.key}")
         complete = complete and not found.problems
+    _tell_dagster(spec, told)
     return int(not complete)
+
+
+def _tell_dagster(spec: "UseCase", told: "list[tuple[Source, Fetched | SourceError]]") -> None:
+    """Show fetches in the UI, where there is a Dagster; the files have landed in any case."""
+    if not told or not (home.home() / "dagster").is_dir():
+        return
+    from dagster import DagsterInstance
+
+    from mlops_assets.stages.sources import report
+
+    try:
+        with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+            for source, found in told:
+                report(instance, spec, source, found)
+    except Exception as error:  # whatever is wrong with its storage
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"mlops: Dagster could not be told, its UI does not show it: {said}", file=sys.stderr)
 
 
 def _withdraw(options: argparse.Namespace) -> int:

@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.sources.fetch import fetch
-from mlops_assets.lib.sources.inbox import SourceError
+from mlops_assets.lib.sources.inbox import Fetched, SourceError
 from mlops_assets.lib.sources.spec import Source
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
-from mlops_assets.stages.checks import Check, Checks, asset_key, common
+from mlops_assets.stages.checks import SUBJECT, Check, Checks, asset_key, common
 
 STAGE = "sources"
 KINDS = {"files": "file", "http": "url", "database": "sql", "synthetic": "generator"}
@@ -50,14 +51,47 @@ def build(spec: UseCase, source: Source) -> dg.Definitions:
         yield dg.MaterializeResult(
             # A batch does not change when its source is fetched again.
             data_version=dg.DataVersion(subject),
-            metadata={
-                "said": str(found),
-                "new batches": len(found.new),
-                "new bytes": sum(landed.size for landed in found.new),
-                "landed": dg.MetadataValue.json([vars(each) for each in found.landed[:SHOWN]]),
-                **found.about,
-            },
+            metadata=_facts(found),
         )
         yield asked.result(context, "fetched", not found.problems, subject, str(found))
 
     return dg.Definitions(assets=[fetched])
+
+
+def _facts(found: Fetched) -> dict[str, Any]:
+    return {
+        "said": str(found),
+        "new batches": len(found.new),
+        "new bytes": sum(landed.size for landed in found.new),
+        "landed": dg.MetadataValue.json([vars(each) for each in found.landed[:SHOWN]]),
+        **found.about,
+    }
+
+
+def report(
+    instance: dg.DagsterInstance, spec: UseCase, source: Source, found: Fetched | SourceError
+) -> None:
+    """Tell Dagster of a fetch outside a run, so that the UI shows it like any other.
+
+    Args:
+        instance: Dagster's records.
+        spec: The use case.
+        source: What was fetched.
+        found: What was done, or why nothing was.
+    """
+    asked, subject = checks(spec, source), digest_of(source.model_dump(mode="json"))
+    if isinstance(found, Fetched):
+        materialised = dg.AssetMaterialization(
+            asked.asset, metadata=_facts(found), tags={"dagster/data_version": subject}
+        )
+        instance.report_runless_asset_event(materialised)
+    instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(
+            asset_key=asked.asset,
+            check_name="fetched",
+            passed=isinstance(found, Fetched) and not found.problems,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=str(found),
+            metadata={SUBJECT: dg.MetadataValue.text(subject)},
+        )
+    )
