@@ -11,6 +11,7 @@ from alembic.util.exc import CommandError
 from dagster._core.test_utils import create_run_for_test
 
 from mlops_assets import instance
+from mlops_assets.operations.doctor import stores
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +42,12 @@ def test_processes_that_start_together_make_one(home: Path) -> None:
 def test_a_half_made_one_is_set_aside(home: Path) -> None:
     instance.prepare()
     half_make(home)
+    (told,) = stores.dagster()
+    assert (told.level, "CommandError" in told.said) == ("fail", True)
+    assert "`mlops dev` or `make demo` mends it" in told.do
     with dg.DagsterInstance.from_config(str(instance.prepare())) as made:
         assert made.get_runs_count() == 0
+    assert [finding.level for finding in stores.dagster()] == ["ok"]
     assert len(list(home.glob(f"{instance.HALF_MADE}*"))) == 1
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.authoring.columns import Look, bounds
 from mlops_assets.authoring.leaks import LEAK, SUSPICIOUS, auc_alone, is_enough
 from mlops_assets.authoring.names import in_words, to_name
-from mlops_assets.authoring.personal import personal
+from mlops_assets.authoring.personal import personal, sounds_personal
 from mlops_assets.lib.contract.column import Column
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Sorter:
         notes = list(seen.notes)
         if alone is not None and alone >= SUSPICIOUS:
             notes.append("very good for one column: is it known before the outcome?")
+        if sounds_personal(seen):
+            notes.append("its name suggests personal data: write `pii: drop` if it says who it is")
         facts = f"alone: ROC AUC {alone:.2f}" if alone is not None else ""
         self._keep(seen, seen.kind, facts=facts, notes=notes)
 

@@ -136,6 +136,14 @@ def test_entity_and_time_are_taken_as_given(sample: Path) -> None:
     assert drafted.target.positive == "False"
 
 
+def test_an_input_with_the_name_of_personal_data_is_pointed_at(tmp_path: Path) -> None:
+    path = tmp_path / "sample.csv"
+    rows = [f"{name},{n},{n % 2}" for n, name in enumerate(["Ann Ash", "Bob Bay"] * 30)]
+    path.write_text("\n".join(["full name,visits,y", *rows]))
+    notes = {one.column.name: one.notes for one in draft("x", path, "y").columns}
+    assert any("suggests personal data: write `pii: drop`" in note for note in notes["full_name"])
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [

@@ -73,7 +73,11 @@ def fetch(source: HttpSource, inbox: Inbox) -> Fetched:
             reraise=True,
         )
         state = inbox.state if inbox.state.get("url") == source.url else {}
-        found: dict[str, Any] | None = attempts(_download, source, inbox, state, local)
+        try:
+            found: dict[str, Any] | None = attempts(_download, source, inbox, state, local)
+        except TransportError as error:  # says what, and not of whom
+            host = urlsplit(source.url).netloc
+            raise SourceError(f"{host}: {error or type(error).__name__}") from error
         if found is None:
             return Fetched(about={"status": 304, **_shown(state)})
         fetched = Fetched(

@@ -42,12 +42,29 @@ def storage() -> Iterator[Finding]:
 def dagster() -> Iterator[Finding]:
     """Runs whose process is gone, and whether the daemon is at work."""
     import dagster as dg
-
-    from mlops_assets.launcher import is_alive, reported_process
+    from alembic.util.exc import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
 
     if not (home.home() / "dagster").is_dir():
         yield Finding("Dagster", "ok", "no instance yet; the first start makes it")
         return
+    try:
+        yield _runs()
+    except (CommandError, SQLAlchemyError, dg.DagsterInvariantViolationError) as error:
+        said = f"its storage does not open: {type(error).__name__}: {error}".splitlines()[0]
+        do = (
+            "`mlops dev` or `make demo` mends it: a storage that another program left half made, "
+            f"and that holds no run, is set aside; else bring {home.home() / 'dagster'} back from "
+            "a backup"
+        )
+        yield Finding("Dagster", "fail", said, do)
+
+
+def _runs() -> Finding:
+    import dagster as dg
+
+    from mlops_assets.launcher import is_alive, reported_process
+
     unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
     unfinished += [dg.DagsterRunStatus.CANCELING]
     with dg.DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
@@ -65,10 +82,9 @@ def dagster() -> Iterator[Finding]:
             if alive
             else "start Dagster (`make demo` or `make dev`): it ends them and asks for them again"
         )
-        yield Finding("Dagster", "warn", f"runs whose process is gone: {named}", do)
-    else:
-        state = "its daemon is at work" if alive else "not running"
-        yield Finding("Dagster", "ok", f"{len(runs)} runs at work, none stuck; {state}")
+        return Finding("Dagster", "warn", f"runs whose process is gone: {named}", do)
+    state = "its daemon is at work" if alive else "not running"
+    return Finding("Dagster", "ok", f"{len(runs)} runs at work, none stuck; {state}")
 
 
 def mlflow() -> Iterator[Finding]:
