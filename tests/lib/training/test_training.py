@@ -236,12 +236,6 @@ def test_other_warnings_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {complaint.split(": ")[-1] for complaint in trained.complaints} == {"almost there"}
 
 
-def test_unknown_parameter_ends_the_training() -> None:
-    plan = alone("xgboost", search={}, fixed={"n_estimator": 3})
-    with pytest.raises(TypeError, match="xgboost has no parameter n_estimator"):
-        train("xgboost", *signal(ROWS), plan)
-
-
 @pytest.mark.parametrize("algorithm", ALL)
 def test_feature_that_is_never_recorded_is_no_obstacle(algorithm: Algorithm) -> None:
     features, target = signal(ROWS)
