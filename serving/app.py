@@ -5,6 +5,8 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -30,6 +32,9 @@ from serving.roles.use_case import UseCase
 from serving.settings import Settings
 from serving.storage.origin import open_origin
 from serving.tracing import ENDPOINT, Tracer
+
+# So long a store that does not answer is waited for; then a worker says that it is not ready.
+_FIRST_LOOK_SECONDS: Final = 3.0
 
 
 class App:
@@ -100,6 +105,13 @@ class App:
                 return
         await self.documented(scope, receive, send)
 
+    async def _first_look(self) -> None:
+        deadline = monotonic() + _FIRST_LOOK_SECONDS
+        while monotonic() < deadline and not all(
+            each.follower.state.looked for each in self.use_cases.values()
+        ):
+            await asyncio.sleep(0.01)
+
     async def _watch_log(self) -> None:
         while True:
             self.metrics.watch(self.log)
@@ -112,6 +124,8 @@ class App:
             for use_case in self.use_cases.values():
                 use_case.follower.start()
             watching = asyncio.create_task(self._watch_log())
+            # Until then nobody is let in: clients wait, or another worker takes them.
+            await self._first_look()
             yield
             watching.cancel()
             for use_case in self.use_cases.values():

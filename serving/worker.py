@@ -1,5 +1,6 @@
 """One worker: a process that answers. Started by the supervisor, never by hand."""
 
+import asyncio
 import gc
 import os
 import signal
@@ -24,6 +25,8 @@ from serving.tracing import TracingError
 
 # Requests in flight may finish within this time; then the process goes.
 _FINISH_SECONDS: Final = 30
+# Within which the requests of connections that were just taken are there.
+_LAST_SECONDS: Final = 0.3
 BACKLOG: Final = 2048
 
 
@@ -40,6 +43,16 @@ class _Server(uvicorn.Server):
         if self._stop_at is None:
             self._app.drain()
             self._stop_at = monotonic() + self._drain_seconds
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # No more are taken; who was taken a moment ago has not been read yet, and uvicorn would
+        # close its connection without an answer.
+        for server in self.servers:
+            server.close()
+        for each in sockets or []:
+            each.close()
+        await asyncio.sleep(_LAST_SECONDS)
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if self._stop_at is not None and monotonic() >= self._stop_at:

@@ -109,7 +109,7 @@ def _payloads(options: argparse.Namespace, url: str, headers: dict[str, str]) ->
     if options.check:
         rows, expected = read_bundles(_bundles(options.check), options.check, rows)
     elif rows is None:
-        rows = [read_example(url, headers)] * options.batch
+        rows = [read_example(url, headers, options.ca)] * options.batch
     return Payloads.of(rows, options.batch, expected)
 
 

@@ -5,12 +5,23 @@ Where the app asks for an API key, this side's is in `MLOPS_SERVING_API_KEY`.
 
 import json
 import os
+import ssl
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 API_KEY_VARIABLE = "MLOPS_SERVING_API_KEY"
-_OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+@cache
+def _opener(ca: Path | None) -> Callable[..., Any]:
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if ca is not None:
+        context = ssl.create_default_context(cafile=ca)
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers).open
 
 
 def call(
@@ -19,6 +30,7 @@ def call(
     *,
     timeout: float = 5.0,
     headers: Mapping[str, str] | None = None,
+    ca: Path | None = None,
 ) -> Any:
     """Ask for a JSON answer: a GET, or a POST where there is a body.
 
@@ -27,6 +39,7 @@ def call(
         body: Sent as JSON; dates are sent as ISO 8601.
         timeout: Seconds.
         headers: Sent along; they go before those of the environment.
+        ca: A file of certificates to trust in place of the system's.
 
     Raises:
         urllib.error.HTTPError: With the server's own words, for a status of 400 or more.
@@ -41,5 +54,5 @@ def call(
         data=None if body is None else json.dumps(body, default=str).encode(),
         headers=sent,
     )
-    with _OPEN(request, timeout=timeout) as response:
+    with _opener(ca)(request, timeout=timeout) as response:
         return json.load(response)

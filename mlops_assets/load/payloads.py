@@ -117,7 +117,7 @@ def read_bundles(
     return list(rows), scores
 
 
-def read_example(url: str, headers: Mapping[str, str]) -> Any:
+def read_example(url: str, headers: Mapping[str, str], ca: Path | None = None) -> Any:
     """Ask a server for the example row that its OpenAPI document shows.
 
     Raises:
@@ -126,13 +126,16 @@ def read_example(url: str, headers: Mapping[str, str]) -> Any:
     """
     where = f"{url.rstrip('/')}/openapi.json"
     try:
-        document = call(where, headers=headers)
+        document = call(where, headers=headers, ca=ca)
     except OSError as error:
         raise ConnectionError(f"{where} cannot be read: {error}") from None
     try:
         return document["components"]["schemas"]["Row"]["example"]
     except (KeyError, TypeError):
-        raise ValueError(f"{where} shows no example row; give a file of rows") from None
+        raise ValueError(
+            f"{where} shows no example row, or several use cases: give a file of rows with --rows "
+            "and, of several, one with --path /predict/NAME"
+        ) from None
 
 
 def _json_list(path: Path, text: str) -> list[Any]:

@@ -11,7 +11,7 @@ from serving.api.card import card
 from serving.api.predict import ENTITY_HEADER, Predict
 from serving.api.schemas import ACCESS, BODY, ROW_REFERENCE, Prediction, one_or_many, refusals
 from serving.metrics import Metrics
-from serving.roles.desired import CHAMPION
+from serving.roles.desired import CHAMPION, ON_TRIAL
 from serving.roles.use_case import UseCase
 from serving.settings import Settings
 
@@ -156,11 +156,13 @@ def _model(use_case: UseCase, settings: Settings) -> dict[str, Any]:
         "problem": state.problem,
         "on_trial": {
             name: {
-                "desired": role.model_dump(include={"version", "digest", "percent"}),
+                "desired": role.model_dump(include={"version", "digest", "percent"})
+                if (role := desired.roles.get(name))
+                else None,
                 "serves": name in state.roles and state.roles[name].role == role,
                 "problem": state.trial_problems.get(name),
             }
-            for name, role in (desired.roles.items() if desired else ())
-            if name != CHAMPION
+            for name in ON_TRIAL
+            if desired and (name in desired.roles or name in state.trial_problems)
         },
     }

@@ -29,7 +29,7 @@ class Role(BaseModel):
         bundle: Its folder, under the storage root.
         digest: The digest that names the bundle.
         percent: Of the requests: how many a challenger answers, or a shadow sees. A champion
-            answers what is left.
+            answers what is left. Without it nobody: a forgotten field is no rollout.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,7 +37,7 @@ class Role(BaseModel):
     version: str
     bundle: str
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    percent: Annotated[float, Field(ge=0, le=100)] = 100.0
+    percent: Annotated[float, Field(ge=0, le=100)] = 0.0
 
 
 @dataclass(frozen=True)

@@ -167,27 +167,45 @@ class Follower:
     def _follow(self, before: Following) -> Following:
         desired, problem = self._attempt(self._origin.read, before.problem)
         if desired is None:
-            return Following(before.roles, before.desired, problem, before.trial_problems)
+            serves = before.roles
+            if not before.looked and (good := self._last_good()):
+                serves = {CHAMPION: good}
+            return Following(serves, before.desired, problem, before.trial_problems)
         roles: dict[str, Served] = {}
         role = desired.roles.get(CHAMPION)
         if role is None:
             problem = f"{self.where}: withdrawn: names no {CHAMPION}"
             self._origin.followed(desired)
+            self._note_good(None)
         else:
             champion, problem = self._attempt(
                 lambda: self._serve(CHAMPION, role, before), before.problem
             )
             if champion is not None:
                 self._origin.followed(desired)
-            champion = champion or before.champion
+            champion = champion or before.champion or self._last_good()
             if champion is not None:
                 roles[CHAMPION] = champion
         problem = "; ".join(each for each in (desired.stale, problem) if each) or None
+        if CHAMPION in roles:
+            self._note_good(roles[CHAMPION].role)
         # The champion answers before the others are loaded, which may take a crash.
         kept = {n: s for n, s in before.roles.items() if n in ON_TRIAL and self._wanted(desired, s)}
         self.state = Following({**roles, **kept}, desired, problem, before.trial_problems)
         trial_problems = self._follow_trials(desired, before, roles)
         return Following(roles, desired, problem, trial_problems)
+
+    def _note_good(self, role: Role | None) -> None:
+        if self._suspects:
+            self._suspects.note_good(self._use_case, role.model_dump() if role else None)
+
+    def _last_good(self) -> Served | None:
+        """What other workers of this server serve, or this one did before it was started anew."""
+        good = self._suspects.last_good(self._use_case) if self._suspects else None
+        if good is None:
+            return None
+        role = Role.model_validate(good)
+        return self._attempt(lambda: self._serve(CHAMPION, role, Following()), None)[0]
 
     def _follow_trials(
         self, desired: DesiredState, before: Following, roles: dict[str, Served]
@@ -224,7 +242,8 @@ class Follower:
         if current is not None and current.role == role:
             return current
         for each in before.roles.values():
-            if each.role.digest == role.digest:
+            # A path that names another bundle is looked at, and refused, before it matters.
+            if (each.role.digest, each.role.bundle) == (role.digest, role.bundle):
                 # The same content in another role, version or share: nothing to load.
                 return self._served(name, role, each.bundle, each.lane)
         with self._origin.bundle(role) as folder:

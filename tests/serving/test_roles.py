@@ -249,3 +249,23 @@ def test_who_was_on_trial_in_a_crash_is_off(root: Path, good: list[Built], tmp_p
     assert state.trial_problems == {"challenger": "version 2 is off: a worker crashed with SIGSEGV"}
     # Nothing is on trial any more: another crash turns nothing off.
     assert suspects.accuse(0, "again") == []
+
+
+def test_a_path_that_names_another_bundle_is_refused_at_once(root: Path, good: list[Built]) -> None:
+    served = Served(root)
+    served.desire(champion=(good[0], 100))
+    desire(root, None, roles={"champion": {**good[0].role, "bundle": good[1].path}})
+    served.follower.look()
+    state = served.follower.state
+    assert "expected content digest" in str(state.problem)
+    assert state.champion is not None
+    assert state.champion.role.bundle == good[0].path
+
+
+def test_a_challenger_without_a_share_gets_nothing(root: Path, good: list[Built]) -> None:
+    served = Served(root)
+    challenger = {key: value for key, value in good[1].role.items() if key != "percent"}
+    desire(root, None, roles={"champion": good[0].role, "challenger": challenger})
+    served.follower.look()
+    assert "challenger" in served.follower.state.roles
+    assert asyncio.run(served.ask()).served.name == "champion"

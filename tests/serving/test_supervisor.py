@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.serving.bundles import PAYLOAD, desire, make_bundle
+from tests.serving.bundles import PAYLOAD, desire, make_bundle, write_state
 from tests.serving.server import Server, wait_until
 
 Start = Callable[..., Server]
@@ -123,6 +123,42 @@ def test_a_stop_loses_no_request(tmp_path: Path, start_server: Start) -> None:
     assert sent_away.is_set()
     assert httpx.get(f"{server.client.base_url}/health/ready").json()["status"] == "draining"
     assert server.stop() == 0
+
+
+def test_a_worker_that_starts_anew_serves_what_served(tmp_path: Path, start_server: Start) -> None:
+    built = make_bundle(tmp_path, 1)
+    desire(tmp_path, built)
+    server = start_server(tmp_path)
+    server.wait_for("1")
+    gone = {**built.role, "version": "2", "bundle": "heart_disease/none"}
+
+    def break_the_file() -> None:
+        write_state(tmp_path, "{broken")
+
+    def name_what_is_gone() -> None:
+        desire(tmp_path, None, roles={"champion": gone})
+
+    for number, (spoil, problem) in enumerate(
+        ((break_the_file, "cannot be read"), (name_what_is_gone, "none")), start=1
+    ):
+        spoil()
+        server.wait_for_problem(problem)
+        (worker,) = workers(server)
+        worker.kill()
+        wait_until(lambda number=number: len(ended(server)) == number, "the kill to be noticed")  # type: ignore[misc]
+        server.reconnect()
+        # Who asks meanwhile waits; nobody is told that nothing serves.
+        answer = server.predict(PAYLOAD)
+        assert (answer.status_code, answer.json()["version"]) == (200, "1")
+        assert server.model()["problem"] is not None
+    # What was withdrawn does not come back.
+    desire(tmp_path, None)
+    server.wait_for_problem("withdrawn")
+    (worker,) = workers(server)
+    worker.kill()
+    wait_until(lambda: len(ended(server)) == 3, "the kill to be noticed")
+    server.reconnect()
+    assert server.predict(PAYLOAD).status_code == 503
 
 
 def test_workers_outlive_no_supervisor(tmp_path: Path, start_server: Start) -> None:
