@@ -34,7 +34,8 @@ class Role(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    version: str
+    # A label of metrics, a part of answers and paths.
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     bundle: str
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     percent: Annotated[float, Field(ge=0, le=100)] = 0.0

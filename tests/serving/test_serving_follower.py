@@ -132,6 +132,10 @@ def test_unknown_roles_do_no_harm(tmp_path: Path, second: Built, follower: Follo
             "bundle: Field required",
         ),
         (
+            lambda root, good: desire(root, good, roles={"champion": {**good.role, "version": ""}}),
+            "version: String should match",
+        ),
+        (
             lambda root, good: desire(
                 root, good, roles={"champion": {**good.role, "digest": "A" * 64}}
             ),
