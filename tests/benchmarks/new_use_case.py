@@ -4,10 +4,13 @@ Everything is what a person would start, in a copy of the repository: ``mlops ne
 ``mlops serve``, ``mlops land``. The clock runs through all of it.
 """
 
+import contextlib
 import csv
 import json
 import math
+import os
 import random
+import signal
 import subprocess
 import tempfile
 import time
@@ -82,17 +85,25 @@ def main() -> None:
                 answer = ask(project, row)
             answered = time.perf_counter() - began
             shown = project.run("mlops", "status", NAME).stdout
+            candidates = ", ".join(document.spec().training.candidates)
+            print(f"{ROWS:,} rows, {len(row)} inputs; candidates: {candidates}")
+            print(f"mlops new                               {drafted:6.1f} s")
+            print(f"mlops new to the first answered request {answered:6.1f} s")
+            print(shown, flush=True)
         finally:
-            # To each alone: told all at once, the processes of Dagster wait for each other.
-            for server in servers:
-                server.terminate()
-            for server in servers:
-                server.wait(60)
-    candidates = ", ".join(document.spec().training.candidates)
-    print(f"{ROWS:,} rows, {len(row)} inputs; candidates: {candidates}")
-    print(f"mlops new                               {drafted:6.1f} s")
-    print(f"mlops new to the first answered request {answered:6.1f} s")
-    print(shown)
+            _stop(servers)
+
+
+def _stop(servers: list[subprocess.Popen[bytes]]) -> None:
+    """End the servers with all that they have started; `dagster dev` does not always end itself."""
+    for server in servers:
+        server.terminate()
+    for server in servers:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def _start(project: ProjectCopy, *command: str) -> subprocess.Popen[bytes]:
