@@ -11,11 +11,11 @@ MEGABYTES = 3
 
 
 @contextlib.contextmanager
-def small_disk(mount: Path) -> Iterator[Path]:
+def small_disk(mount: Path, megabytes: int = MEGABYTES) -> Iterator[Path]:
     """Mount a file system of a few megabytes; skip the test where that is not allowed."""
     mount.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "tmpfs", str(mount)],
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(mount)],
         capture_output=True,
         text=True,
         check=False,

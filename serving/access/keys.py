@@ -8,10 +8,10 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
 from serving.bundle.signature import entries
 
@@ -20,6 +20,9 @@ _LARGEST_KEY_BYTES: Final = 256
 _ENTRY: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):([0-9a-f]{64})")
 
 log = logging.getLogger(__name__)
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 def parse_api_keys(text: str) -> dict[bytes, str]:
@@ -38,6 +41,29 @@ def parse_api_keys(text: str) -> dict[bytes, str]:
         if found is None:
             raise ValueError(f"entry {place} is not of the form name:sha256 (64 lower-case hex)")
         keys[bytes.fromhex(found[2])] = found[1]
+    return keys
+
+
+def read_key_file(path: Path, parse: Callable[[str], dict[K, V]]) -> dict[K, V]:
+    """Read a file of keys, for example a mounted secret.
+
+    Args:
+        path: Of the file, UTF-8.
+        parse: Reads its text.
+
+    Raises:
+        ValueError: It cannot be read, holds something else, or nothing. No key is repeated.
+    """
+    try:
+        keys = parse(path.read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not UTF-8 text") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not keys:
+        raise ValueError(f"{path}: holds no key")
     return keys
 
 
@@ -104,15 +130,9 @@ class ApiKeys:
     def _read(self, path: Path) -> None:
         try:
             stamp = _stamp(path)
-            keys = parse_api_keys(path.read_text("utf-8"))
         except OSError as error:
             raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}: not UTF-8 text") from None
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-        if not keys:
-            raise ValueError(f"{path}: holds no key")
+        keys = read_key_file(path, parse_api_keys)
         self._stamp, self._keys = stamp, {**self._given, **keys}
 
 

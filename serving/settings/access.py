@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from serving.access import tls
-from serving.access.keys import ApiKeys, parse_api_keys
+from serving.access.keys import ApiKeys, parse_api_keys, read_key_file
 from serving.bundle.signature import Trust, parse_digests, parse_public_keys
 from serving.settings.declared import Concern, Given
 
@@ -92,17 +92,7 @@ class AccessSettings(Concern):
         """
         path, keys = self.trusted_keys_file, self.trusted_keys
         if path is not None:
-            try:
-                more = parse_public_keys(path.read_text("utf-8"))
-            except OSError as error:
-                raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-            except UnicodeDecodeError:
-                raise ValueError(f"{path}: not UTF-8 text") from None
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from None
-            if not more:
-                raise ValueError(f"{path}: holds no key")
-            keys = {**keys, **more}
+            keys = {**keys, **read_key_file(path, parse_public_keys)}
         return Trust(keys, self.allowed_digests)
 
     @property

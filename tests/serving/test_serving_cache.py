@@ -1,6 +1,5 @@
 """What a machine keeps: fetched once, verified each time, bounded, and never half there."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ from serving.roles.desired import DesiredState, Role
 from serving.storage import cache as module
 from serving.storage.bucket import StoreError
 from serving.storage.cache import Cache, Known, default_folder
+from tests.disk import fill, small_disk
 from tests.serving.bundles import USE_CASE, Built, make_bundle
 from tests.serving.server import ROOT, wait_until
 
@@ -52,23 +52,8 @@ def known(read_at: datetime, *digests: str, identity: str = "here") -> Known:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a megabyte."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"mounting a file system is not allowed here: {made.stderr.strip()}")
-    yield mount
-    subprocess.run(["umount", "--lazy", str(mount)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    ballast = disk / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as handle:
-        while handle.write(bytes(1 << 12)):
-            pass
-    return ballast
+    with small_disk(tmp_path / "disk", megabytes=1) as mount:
+        yield mount
 
 
 def test_a_bundle_is_fetched_once_and_a_damaged_one_again(
