@@ -6,6 +6,7 @@ sees it again; a run that got an answer, pass or refusal, leaves the answer in D
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -13,12 +14,20 @@ import dagster as dg
 from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.features.dbt_project import FeatureModel
 from mlops_assets.lib.records import current
-from mlops_assets.lib.records.ledger import BATCH_DECISIONS, awaiting_rollout, last_verdict
+from mlops_assets.lib.records.history import (
+    awaiting_approval,
+    awaiting_rollout,
+    champion,
+    last_verdict,
+)
+from mlops_assets.lib.records.ledger import BATCH_DECISIONS
 from mlops_assets.lib.sources.spec import Source
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.resources import LocalTarget, StorageRoot
+from mlops_assets.operations.decide import expire
+from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
 from mlops_assets.resources.rollout_target import TargetError
-from mlops_assets.stages import raw, sources, training_set
+from mlops_assets.rollout.alias import misplaced
+from mlops_assets.stages import raw, rollout, sources, training_set
 from mlops_assets.stages.evidence import Batch, findings, gating, look_at_batches
 
 if TYPE_CHECKING:
@@ -39,6 +48,9 @@ OWN_FAILURES = {"STEP_FAILURE", "RUN_EXCEPTION", "JOB_INITIALIZATION_FAILURE"}
 MOST_RUNS = 30
 # The sensor daemon looks every few seconds; a smaller number makes no difference.
 INTERVAL_SECONDS = 1
+ALIAS_SECONDS = 60
+# Whoever decides a rollback carries it out; past this it was killed, and a run finishes it.
+BY_HAND_SECONDS = 60.0
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -232,7 +244,7 @@ def retrain_sensor(
 
 
 def rollout_sensor(spec: UseCase, job: str) -> dg.SensorDefinition:
-    """Rolls out what the ledger has approved; it never reads an asset."""
+    """Rolls out what the ledger has decided; it never reads an asset."""
 
     @dg.sensor(
         name=f"{spec.name}_rollout",
@@ -244,20 +256,57 @@ def rollout_sensor(spec: UseCase, job: str) -> dg.SensorDefinition:
     def sensor(
         context: dg.SensorEvaluationContext, storage: StorageRoot, target: LocalTarget
     ) -> dg.SensorResult:
-        approved = awaiting_rollout(storage.ledger(spec.name).verify())
-        if approved is None:
-            return _result(context, [], "the ledger has nothing to roll out")
+        ledger, now = storage.ledger(spec.name), datetime.now(UTC)
+        for entry in expire(spec, ledger, now):
+            context.log.warning(f"version {entry['version']}: {'; '.join(entry['reasons'])}")
+        entries = ledger.verify()
+        move = awaiting_rollout(entries)
+        if move is None:
+            waiting = ", ".join(entry["version"] for entry in awaiting_approval(entries))
+            said = f"version {waiting} waits for a person to approve it" if waiting else ""
+            return _result(context, [], said or "the ledger has nothing to roll out")
+        age = (now - datetime.fromisoformat(move["time"])).total_seconds()
+        if move["decision"] == "rolled_back" and 0 <= age < BY_HAND_SECONDS:
+            return _result(context, [], "a rollback is carried out by whoever decided it")
         try:
             target.model(spec.name)
         except TargetError as error:
             said = (
-                f"version {approved['version']} is approved and waits: {error}; start one with "
-                f"`mlops serve {spec.name}`"
+                f"version {move['version']} is {move['decision'].replace('_', ' ')} and waits: "
+                f"{error}; start one with `mlops serve {spec.name}`"
             )
             return _result(context, [], said)
         jobs = Jobs(context.instance, job, spec.rollout.attempts)
         if jobs.active():
             return _result(context, [], "a rollout is at work")
-        return _result(context, [jobs.request(approved["hash"], spec.name)], "")
+        return _result(context, [jobs.request(move["hash"], spec.name)], "")
+
+    return sensor
+
+
+def alias_sensor(spec: UseCase) -> dg.SensorDefinition:
+    """Reports an alias of MLflow that was moved by hand, as a failed check of the rollout."""
+
+    @dg.sensor(
+        name=f"{spec.name}_alias",
+        asset_selection=dg.AssetSelection.assets(rollout.checks(spec).asset),
+        minimum_interval_seconds=ALIAS_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Looks whether MLflow's alias `champion` of {spec.name} is where it belongs.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, storage: StorageRoot, mlflow: MlflowTracking
+    ) -> dg.SensorResult:
+        entries = storage.ledger(spec.name).verify()
+        if champion(entries) is None:
+            return dg.SensorResult(skip_reason="there is no champion yet")
+        wrong = misplaced(spec.name, entries, mlflow)
+        if (wrong or "") == (context.cursor or ""):
+            said = wrong or "the alias is where it belongs"
+            return dg.SensorResult(skip_reason=said, cursor=context.cursor)
+        if wrong:
+            context.log.error(wrong)
+        event = rollout.alias_result(spec, wrong)
+        return dg.SensorResult(asset_events=[event], cursor=wrong or "")
 
     return sensor

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Self
 import dagster as dg
 from pydantic import BaseModel
 
-from mlops_assets import automation
+from mlops_assets import automation, launchpad
 from mlops_assets.authoring.scaffolder import TabularClassifierScaffolder
 from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.spec.use_case import UseCase
@@ -14,6 +14,7 @@ from mlops_assets.stages import (
     evaluation,
     evidence,
     features,
+    gate,
     predictions,
     promotion,
     raw,
@@ -53,7 +54,7 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         model = feature_model(prepare(self.name, self.contract), self.name)
         batches = dg.DynamicPartitionsDefinition(name=f"{self.name}_batches")
 
-        def batch_checks(lineage: dict[str, str]) -> promotion.Wanted:
+        def batch_checks(lineage: dict[str, str]) -> gate.Wanted:
             return evidence.batch_checks(self, model, lineage)
 
         fetched = [sources.build(self, source) for source in self.sources]
@@ -77,16 +78,25 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         retrain = self._job("retrain", "Training set to verdict.", trained, priority=1)
         deploy = self._job("deploy", "Make the approved version serve.", deployed, priority=2)
         score = self._job("score", "One batch by the champion.", scored)
+        decided = launchpad.build(self, batch_checks, {automation.USE_CASE_TAG: self.name})
         operated = dg.Definitions(
             jobs=[ingest, retrain, deploy, score],
             sensors=[
                 automation.landing_sensor(self, ingest.name, batches, model),
                 automation.retrain_sensor(self, ingest.name, retrain.name, model),
                 automation.rollout_sensor(self, deploy.name),
+                automation.alias_sensor(self),
             ],
         )
         return dg.Definitions.merge(
-            *fetched, *ingested, *trained, *deployed, *scored, operated, *self._fetching(fetched)
+            *fetched,
+            *ingested,
+            *trained,
+            *deployed,
+            *scored,
+            operated,
+            decided,
+            *self._fetching(fetched),
         )
 
     def _fetching(self, fetched: list[dg.Definitions]) -> list[dg.Definitions]:

@@ -1,6 +1,8 @@
 """The real platform on a folder of its own: storage, dbt, MLflow on SQLite, ephemeral Dagster."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from mlops_assets.defs import recovery, resources
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.specs import load_spec
-from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.spec.use_case import Rollout, UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
 from mlops_assets.resources.rollout_target import TargetError
@@ -43,6 +45,11 @@ def quick_spec() -> UseCase:
     """Heart disease with a training that takes seconds."""
     spec = load_spec(HEART).model_dump(mode="json", exclude_unset=True)
     return UseCase.model_validate(spec | {"training": QUICK})
+
+
+def impatient_spec() -> UseCase:
+    """The same, with a rollout that does not wait long for an app that does not answer."""
+    return quick_spec().model_copy(update={"rollout": Rollout(timeout_seconds=5.0)})
 
 
 def quick_definitions(spec: UseCase | None = None) -> dg.Definitions:
@@ -148,6 +155,25 @@ class Platform:
                 request.partitions_def_name, list(request.partition_keys)
             )
         return result
+
+
+@contextmanager
+def serving(made: Platform) -> Iterator[None]:
+    """The real serving app of a platform, at the platform's target."""
+    command = [sys.executable, "-m", "serving", "--use-case", made.spec.name]
+    command += ["--port", made.target.url.rsplit(":", 1)[1]]
+    command += ["--storage-root", made.store.root, "--environment", "dev"]
+    command += ["--log-spool", str(made.home / "spool")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    try:
+        while not answers(made.target):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:

@@ -4,9 +4,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mlops_assets.cli import authoring, data, keys, load, models, platform, synthetic
+from mlops_assets.cli import (
+    authoring,
+    data,
+    decisions,
+    keys,
+    ledger,
+    load,
+    models,
+    platform,
+    synthetic,
+)
 from mlops_assets.lib.features.dbt_project import FeatureModelError
 from mlops_assets.lib.reading.landed import UnreadableError
+from mlops_assets.lib.records.desired_state import OvertakenError, TakenBackError
 from mlops_assets.lib.records.ledger import LedgerError
 from mlops_assets.lib.spec.specs import UnknownUseCaseError
 from mlops_assets.lib.storage.root import ChangedError
@@ -19,6 +30,8 @@ REASONS = (
     FeatureModelError,
     LedgerError,
     OSError,
+    OvertakenError,
+    TakenBackError,
     UnknownUseCaseError,
     UnreadableError,
     ValueError,
@@ -42,6 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlops", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (authoring, data, models, keys, load, platform, synthetic):
+    for module in (
+        authoring,
+        data,
+        models,
+        decisions,
+        ledger,
+        keys,
+        load,
+        platform,
+        synthetic,
+    ):
         module.add(commands)
     return parser

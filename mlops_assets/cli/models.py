@@ -1,15 +1,13 @@
-"""Commands about models: what was decided, and what answers."""
+"""Commands about models: what answers, and whether it can be made again."""
 
 import argparse
 import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
-from mlops_assets.lib.records.ledger import BATCH_DECISIONS, Ledger
 from mlops_assets.lib.spec.specs import load_spec, load_specs
 from mlops_assets.lib.storage.root import Storage
 
@@ -26,11 +24,6 @@ def add(commands: Commands) -> None:
     rebuild.add_argument("version", help="its number, or the start of its bundle's digest")
     rebuild.add_argument("--keep", type=Path, help="a new folder that keeps what is made")
     rebuild.set_defaults(run=_rebuild)
-
-    ledger = commands.add_parser("ledger", help="every decision about a model")
-    ledger.add_argument("action", choices=("show", "verify"))
-    ledger.add_argument("use_case", nargs="?")
-    ledger.set_defaults(run=_ledger)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -65,35 +58,3 @@ def _rebuild(options: argparse.Namespace) -> int:
         f"is {made.difference:.1e}"
     )
     return int(made.difference > 0)
-
-
-def _about(entry: dict[str, Any]) -> str:
-    """What a decision is about, in words."""
-    if entry["decision"] == "erased":
-        rows = sum(map(len, entry["rows"].values()))
-        logged = entry.get("predictions", 0)
-        more = f", {logged} rows of the prediction log" if logged else ""
-        return f"{rows} rows of {len(entry['rows'])} batches{more}"
-    if entry["decision"] in BATCH_DECISIONS:
-        return f"batch {entry['batch']}"
-    return f"version {entry['version']} ({str(entry['bundle'])[:12]})"
-
-
-def _ledger(options: argparse.Namespace) -> int:
-    specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
-    for spec in specs:
-        ledger = Ledger(Storage(home.storage_root()), spec.name)
-        if options.action == "verify":
-            entries = ledger.verify()
-            head = f", head {entries[-1]['hash'][:12]}" if entries else ""
-            print(f"{spec.name}: {len(entries)} entries, the chain holds{head}")
-            continue
-        for entry in ledger.entries():
-            reasons = "; ".join(entry.get("reasons") or [])
-            about = _about(entry)
-            print(
-                f"{spec.name} {entry['sequence']} {entry['time'][:19]}Z {entry['decision']} "
-                f"{about} by {entry['actor']}" + (f": {reasons}" if reasons else "")
-            )
-        ledger.verify()  # what was shown may be forged: then this says so
-    return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets import home
 from mlops_assets.lib.records import current
 from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.history import VERDICTS
 from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
@@ -104,13 +105,20 @@ class Progress:
             version = f"version {entry['version']}"
             reasons = "; ".join(entry.get("reasons") or [])
             passed = len(entry.get("checks", []))
+            verdict = (entry.get("verdict") or {}).get("said")
             sentence = {
                 "approved": f"Gate: {version} approved, {passed} checks passed",
                 "rejected": f"Gate: {version} rejected: {reasons}",
+                "pending": f"Gate: {version} waits for a person, {passed} checks passed",
+                "expired": f"Gate: {version}: {reasons}",
+                "rolling_out": f"Rollout: {version} is about to serve",
                 "promoted": f"Rollout: {version} answers and is the champion",
                 "aborted": f"Rollout: {version} was taken back: {reasons}",
+                "rolled_back": f"Back to {version}: {reasons}",
             }[entry["decision"]]
-            step = "rollout" if entry["decision"] in ("promoted", "aborted") else "gate"
+            if entry["decision"] in VERDICTS and verdict:
+                sentence += f"; {verdict}"
+            step = "gate" if entry["decision"] in VERDICTS else "rollout"
             yield f"ledger {entry['sequence']}", step, sentence
 
     def _trained(self) -> Iterator[tuple[str, str, str]]:

@@ -22,7 +22,8 @@ from mlops_assets.demo.servers import PortInUseError, check_ports, start, start_
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.http import call
 from mlops_assets.lib.records.batches import Batches, batch_key
-from mlops_assets.lib.records.ledger import Ledger, awaiting_rollout, champion
+from mlops_assets.lib.records.history import awaiting_rollout, champion
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage

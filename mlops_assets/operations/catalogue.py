@@ -12,7 +12,8 @@ from typing import Any, Literal
 from mlops_assets import home
 from mlops_assets.lib.parquet import literal
 from mlops_assets.lib.records.batches import Batches
-from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger, withdrawn
+from mlops_assets.lib.records.history import standing, withdrawn
+from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic.origin import best_auc
@@ -121,7 +122,7 @@ class Catalogue:
             "version": numbers(self.store, self.name).get(digest),
             "rows": self._rows_of(lineage.get("training_set")),
             "when": about[0]["time"] if about else None,
-            "state": about[-1]["decision"] if about else "undecided",
+            "state": standing(self.entries)[digest][1] if about else "undecided",
         }
 
     def _rows_of(self, training_set: str | None) -> int | None:

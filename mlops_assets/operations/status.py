@@ -7,13 +7,8 @@ from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.http import call
 from mlops_assets.lib.records import current, desired_state
 from mlops_assets.lib.records.batches import Batches
-from mlops_assets.lib.records.ledger import (
-    DATA_DECISIONS,
-    Ledger,
-    champion,
-    last_verdict,
-    withdrawn,
-)
+from mlops_assets.lib.records.history import champion, last_verdict, standing, withdrawn
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic.origin import best_auc
@@ -81,17 +76,12 @@ def _candidates(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
 
 
 def _versions(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last decision about each version, first version first."""
-    latest = {
-        entry["version"]: {
-            "version": entry["version"],
-            "digest": entry["bundle"],
-            "decision": entry["decision"],
-        }
-        for entry in entries
-        if entry["decision"] not in DATA_DECISIONS
-    }
-    return [latest[version] for version in sorted(latest, key=int)]
+    """How each version stands, first version first."""
+    found = [
+        {"version": entry["version"], "digest": bundle, "decision": word.replace("_", " ")}
+        for bundle, (entry, word) in standing(entries).items()
+    ]
+    return sorted(found, key=lambda version: int(version["version"]))
 
 
 def serving(use_case: str) -> dict[str, Any] | None:

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from mlops_assets.lib.records.batches import Batches
-from mlops_assets.lib.records.ledger import Ledger, champion, withdrawn
+from mlops_assets.lib.records.history import champion, withdrawn
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 

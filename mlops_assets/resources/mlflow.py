@@ -1,234 +1,28 @@
-"""MLflow, on the resource of ``dagster-mlflow`` with three of its habits changed.
+"""Registered models in MLflow: versions with their cards, aliases, and the anchor of the ledger.
 
-One MLflow run a tracked block (theirs is one a Dagster run, and parallel steps race for it); a
-status that tells the truth when the block raises (theirs stays FINISHED) or is killed
-(``end_orphans``); and a store that is made under a lock and a temporary name (two processes that
-meet a fresh SQLite file crash in its migrations, and one that is killed there breaks it for good).
+The ledger decides, and what stands here follows it, for the people and tools that look at MLflow.
+Nothing follows what is moved here by hand; it is noticed and reported.
 """
 
 from __future__ import annotations
 
-import fcntl
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import dagster as dg
-
-from mlops_assets.home import MLFLOW_READY
-from mlops_assets.lib.storage.root import PARTIAL_PREFIX
+from mlops_assets.home import environment
+from mlops_assets.lib.evaluation.model_card import with_decision
+from mlops_assets.resources.tracked_runs import TrackedRuns
 from serving.bundle.manifest import SIGNATURE
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-SQLITE = "sqlite:///"
-# The tag that dagster-mlflow puts on its runs.
-DAGSTER_RUN = "dagster_run_id"
+# On the registered model: number and hash of the last decision, outside of the ledger itself.
+ANCHOR = "ledger_head"
+ANCHOR_VARIABLE = "MLOPS_LEDGER_ANCHOR"
 
 
-class MlflowTracking(dg.ConfigurableResource[Any]):
-    """Runs and registered models.
-
-    Attributes:
-        tracking_uri: Store of runs and registered models.
-        ui: Address of the MLflow UI, for links.
-        dagster_ui: Address of Dagster's UI, for the links back.
-    """
-
-    tracking_uri: str
-    ui: str
-    dagster_ui: str
-
-    def client(self) -> MlflowClient:
-        """A client of a store that exists and is up to date."""
-        import mlflow
-
-        with self._lock():
-            self._make_store()
-            mlflow.set_tracking_uri(self.tracking_uri)
-            client = mlflow.MlflowClient(self.tracking_uri)
-            client.search_experiments(max_results=1)
-            return client
-
-    def _make_store(self) -> None:
-        """Make a local store under a temporary name, and rename it.
-
-        It takes seconds and some hundred statements. A store that was killed half way could be
-        neither used nor finished: MLflow finds tables that it is about to make.
-        """
-        if not self.tracking_uri.startswith(SQLITE):
-            return
-        path = Path(self.tracking_uri.removeprefix(SQLITE))
-        if not path.exists():
-            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-            # Whoever holds the lock is alone: these were left by somebody who was killed.
-            for left in path.parent.glob(f"{PARTIAL_PREFIX}*"):
-                left.unlink()
-            partial = path.with_name(f"{PARTIAL_PREFIX}{path.name}")
-            make: Any = SqlAlchemyStore  # it has no types
-            store = make(f"{SQLITE}{partial}", (path.parent / "artifacts").as_uri())
-            store.engine.dispose()
-            partial.rename(path)
-        path.with_name(MLFLOW_READY).touch()
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        if not self.tracking_uri.startswith(SQLITE):
-            yield
-            return
-        folder = Path(self.tracking_uri.removeprefix(SQLITE)).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def _experiment(self, name: str) -> str:
-        """The id of an experiment, made with its artifacts beside a local store."""
-        client = self.client()
-        with self._lock():
-            found = client.get_experiment_by_name(name)
-            if found is not None:
-                return str(found.experiment_id)
-            location = None
-            if self.tracking_uri.startswith(SQLITE):
-                folder = Path(self.tracking_uri.removeprefix(SQLITE)).parent
-                location = (folder / "artifacts" / name).as_uri()
-            return str(client.create_experiment(name, artifact_location=location))
-
-    @contextmanager
-    def run(
-        self, context: dg.AssetExecutionContext, experiment: str, tags: Mapping[str, str]
-    ) -> Iterator[Any]:
-        """Track a block as one MLflow run.
-
-        Args:
-            context: Of the asset that is made; its key names the run.
-            experiment: Created if it does not exist.
-            tags: Added to the run, beside the Dagster run and the asset.
-
-        Yields:
-            ``dagster-mlflow``'s object, which has all of MLflow's functions.
-        """
-        self._experiment(experiment)
-        import mlflow
-        from dagster_mlflow.resources import MlFlow
-
-        base: Any = MlFlow  # its metaclass adds MLflow's functions at run time
-
-        class TrackedRun(base):  # type: ignore[misc]
-            def _get_current_run_id(self, *_: Any, **__: Any) -> None:
-                return None
-
-            def _start_run(self, **options: Any) -> None:
-                # With its first tags in the same breath: a kill leaves no run without an owner.
-                mlflow.start_run(**options, tags=owner)
-
-        asset = context.asset_key.to_user_string()
-        run_page = f"{self.dagster_ui}/runs/{context.run.run_id}"
-        asset_page = f"{self.dagster_ui}/assets/{'/'.join(context.asset_key.path)}"
-        owner = {
-            DAGSTER_RUN: context.run.run_id,
-            "dagster_run_url": run_page,
-            "mlflow.note.content": f"Made by Dagster: [asset {asset}]({asset_page}), "
-            f"[run {context.run.run_id[:8]}]({run_page}).",
-        }
-        try:
-            tracked = TrackedRun(
-                SimpleNamespace(
-                    log=context.log,
-                    dagster_run=SimpleNamespace(job_name=asset),
-                    run_id=context.run.run_id,
-                    resource_config={
-                        "experiment_name": experiment,
-                        "mlflow_tracking_uri": self.tracking_uri,
-                        "extra_tags": {**tags, "dagster_asset": asset},
-                    },
-                )
-            )
-            yield tracked
-        except BaseException as error:
-            killed = (KeyboardInterrupt, SystemExit, dg.DagsterExecutionInterruptedError)
-            interrupted = isinstance(error, killed)
-            mlflow.end_run(status="KILLED" if interrupted else "FAILED")
-            raise
-        mlflow.end_run(status="FINISHED")
-
-    def log_trials(self, run: Any, trials: Sequence[Mapping[str, Any]]) -> None:
-        """Write the trials of a search as children of a run, each with parameters and loss.
-
-        Args:
-            run: The MLflow run of the candidate.
-            trials: ``number``, ``log_loss`` and the parameters.
-        """
-        from mlflow.entities import Metric, Param
-
-        client = self.client()
-        now = int(time.time() * 1000)
-        tags = {"mlflow.parentRunId": run.info.run_id, "trial": "true"}
-        tags[DAGSTER_RUN] = run.data.tags[DAGSTER_RUN]
-        for trial in trials:
-            child = client.create_run(
-                run.info.experiment_id, tags=tags, run_name=f"trial {trial['number']}"
-            )
-            client.log_batch(
-                child.info.run_id,
-                metrics=[Metric("log_loss", trial["log_loss"], now, 0)],
-                params=[
-                    Param(name, str(value))
-                    for name, value in trial.items()
-                    if name not in ("number", "log_loss")
-                ],
-            )
-            client.set_terminated(child.info.run_id, "FINISHED")
-
-    def orphans(self, instance: dg.DagsterInstance) -> list[tuple[str, dg.DagsterRunStatus]]:
-        """The runs that still say RUNNING though their Dagster run has ended.
-
-        Args:
-            instance: Knows which Dagster runs have ended; runs of another one are left alone.
-
-        Returns:
-            MLflow run and how its Dagster run ended.
-        """
-        client = self.client()
-        experiments = [found.experiment_id for found in client.search_experiments()]
-        orphans = []
-        page: str | None = None
-        while True:
-            running = client.search_runs(
-                experiments, "attributes.status = 'RUNNING'", page_token=page
-            )
-            for run in running:
-                owner = instance.get_run_by_id(run.data.tags.get(DAGSTER_RUN, ""))
-                if owner is not None and owner.is_finished:
-                    orphans.append((run.info.run_id, owner.status))
-            page = running.token
-            if not page:
-                return orphans
-
-    def end_orphans(self, instance: dg.DagsterInstance) -> list[str]:
-        """End the runs that say RUNNING though their Dagster run has ended.
-
-        Args:
-            instance: See ``orphans``.
-
-        Returns:
-            The MLflow runs that were ended, as FAILED, or as KILLED where somebody cancelled.
-        """
-        client, found = self.client(), self.orphans(instance)
-        for run_id, status in found:
-            canceled = status == dg.DagsterRunStatus.CANCELED
-            client.set_terminated(run_id, "KILLED" if canceled else "FAILED")
-        return [run_id for run_id, _ in found]
-
-    def run_url(self, experiment_id: str, run_id: str) -> str:
-        """Where a person sees a run."""
-        return f"{self.ui}/#/experiments/{experiment_id}/runs/{run_id}"
+class MlflowTracking(TrackedRuns):
+    """Runs and registered models."""
 
     def version_url(self, name: str, version: str) -> str:
         """Where a person sees a registered version."""
@@ -281,3 +75,54 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
         found = self.client().search_registered_models(f"name = '{name}'")
         version = found[0].aliases.get("champion") if found else None
         return None if version is None else str(version)
+
+    def anchor(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Note an entry of the ledger where whoever can rewrite the storage cannot.
+
+        A ledger that was cut off, or rewritten as a whole, still chains; but it no longer has this
+        entry. On in production; ``MLOPS_LEDGER_ANCHOR`` is ``on`` or ``off`` elsewhere.
+
+        Args:
+            name: Of the registered model.
+            entry: The newest of the ledger.
+        """
+        if not anchors():
+            return
+        there = self.anchored(name)
+        if there is None or there[0] < entry["sequence"]:
+            head = f"{entry['sequence']}:{entry['hash']}"
+            self.client().set_registered_model_tag(name, ANCHOR, head)
+
+    def anchored(self, name: str) -> tuple[int, str] | None:
+        """Number and hash of the entry that was anchored last."""
+        found = self.client().search_registered_models(f"name = '{name}'")
+        head = found[0].tags.get(ANCHOR) if found else None
+        if head is None:
+            return None
+        number, _, digest = head.partition(":")
+        return int(number), digest
+
+    def describe(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Put what was decided about a version below its model card.
+
+        Args:
+            name: Of the registered model.
+            entry: Of the ledger, about the version.
+        """
+        client = self.client()
+        card = client.get_model_version(name, entry["version"]).description or ""
+        text = with_decision(card, entry)
+        if text != card:
+            client.update_model_version(name, entry["version"], description=text)
+
+
+def anchors() -> bool:
+    """Whether the head of the ledger is noted in MLflow.
+
+    Raises:
+        ValueError: If the variable is neither ``on`` nor ``off``.
+    """
+    said = os.environ.get(ANCHOR_VARIABLE) or ("on" if environment() == "production" else "off")
+    if said not in ("on", "off"):
+        raise ValueError(f"{ANCHOR_VARIABLE}={said!r}: on or off")
+    return said == "on"

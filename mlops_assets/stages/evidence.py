@@ -4,15 +4,17 @@ A result counts only for the digest that it judged. No result, one that raised, 
 planned and a warning in place of a pass are all not a pass.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 import dagster as dg
 
 from mlops_assets.lib.features.dbt_project import FeatureModel
 from mlops_assets.lib.records.batches import Batches, Receipt
-from mlops_assets.lib.records.ledger import Ledger, withdrawn
+from mlops_assets.lib.records.history import withdrawn
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.stages import features, raw, validated
 from mlops_assets.stages.checks import SUBJECT, Checks
@@ -29,6 +31,7 @@ class Finding:
         status: ``missing`` where no result about the subject exists.
         said: What the check found.
         run: The Dagster run that asked.
+        values: The numbers that it found and held them against, by name.
     """
 
     asset: str
@@ -37,6 +40,7 @@ class Finding:
     status: Literal["passed", "failed", "missing"]
     said: str = ""
     run: str = ""
+    values: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -95,10 +99,21 @@ def _newest(
                     "passed" if evaluation.passed else "failed",
                     evaluation.description or "",
                     record.run_id,
+                    _numbers(evaluation.metadata),
                 )
         if len(records) < PAGE or len(found) == len(subjects):
             return list(found.values())
         cursor = records[-1].id
+
+
+def _numbers(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, float]:
+    """The numbers of a result; what is not finite is left to what the check said."""
+    values = {name: each.value for name, each in metadata.items()}
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    }
 
 
 def gating(checks: Checks, subject: str) -> list[tuple[dg.AssetCheckKey, str]]:

@@ -7,7 +7,7 @@ import dagster as dg
 
 from mlops_assets.lib.bundles.scoring import missing_columns, score
 from mlops_assets.lib.digests import digest_of, short
-from mlops_assets.lib.records.ledger import champion
+from mlops_assets.lib.records.history import champion
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import rollout, validated

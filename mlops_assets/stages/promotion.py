@@ -1,61 +1,46 @@
-"""``promotion``: the gate. It reads every result itself, fails closed, and writes the ledger.
+"""``promotion``: the gate's decision on the registered version, as a line of the ledger.
 
 Nothing else stands between a version and production: assets can be materialised by hand in any
 order, and Dagster emits an asset whose check has failed.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib.bundles.bundle import verify_stored
-from mlops_assets.lib.digests import digest_of, short
-from mlops_assets.lib.evaluation.contest import broken_floors
-from mlops_assets.lib.personal_data.erasure import made_of_erased
+from mlops_assets.lib.digests import short
 from mlops_assets.lib.records import current
-from mlops_assets.lib.records.ledger import champion, last_decision, last_verdict, withdrawn
+from mlops_assets.lib.records.history import Entry, champion, last_decision, last_verdict
+from mlops_assets.lib.records.ledger import Kind, MovedOnError
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage.root import Storage
-from mlops_assets.resources import StorageRoot
-from mlops_assets.stages import candidates, evaluation, registered_version, training_set
+from mlops_assets.resources import MlflowTracking, StorageRoot
+from mlops_assets.stages import gate, registered_version
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
-from mlops_assets.stages.evidence import Finding, findings, gating
-from serving.bundle.manifest import BundleError
+from mlops_assets.stages.evidence import Finding
 
 STAGE = "promotion"
-Wanted = list[tuple[dg.AssetCheckKey, str]]
-BatchChecks = Callable[[dict[str, str]], Wanted]
 
 
 def checks(spec: UseCase) -> Checks:
-    """The gate itself; the subject is the bundle's digest."""
-    question = "Every check the version needs has passed, for exactly the digests it is made of."
-    return Checks(asset_key(spec, STAGE), (Check("gate", question, blocking=True),))
+    """The gate and what it rests on; the subject is the bundle's digest."""
+    return Checks(
+        asset_key(spec, STAGE),
+        (
+            Check(
+                "gate",
+                "Every check the version needs has passed, for exactly the digests it is made of, "
+                "and its score against the champion's is one that promotes.",
+                blocking=True,
+            ),
+            Check(
+                "verdict", "Scored on the same rows, it is better than the champion.", gate=False
+            ),
+        ),
+    )
 
 
-def wanted(
-    spec: UseCase, batch_checks: BatchChecks, manifest: dict[str, Any], digest: str
-) -> Wanted:
-    """Every check that a version needs, with the digest that it must have judged.
-
-    Args:
-        spec: The use case.
-        batch_checks: Gives the checks of a batch from its digests.
-        manifest: Of the bundle.
-        digest: Of the bundle.
-    """
-    lineage = manifest["lineage"]
-    return [
-        *(want for batch in lineage["batches"] for want in batch_checks(batch)),
-        *gating(training_set.checks(spec), lineage["training_set"]),
-        *gating(candidates.checks(spec, lineage["algorithm"]), lineage["candidate"]),
-        *gating(evaluation.checks(spec), lineage["evaluation"]),
-        *gating(registered_version.checks(spec), digest),
-    ]
-
-
-def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
+def build(spec: UseCase, batch_checks: gate.BatchChecks) -> dg.Definitions:
     """The asset ``promotion`` with the gate."""
     asked = checks(spec)
 
@@ -63,93 +48,129 @@ def build(spec: UseCase, batch_checks: BatchChecks) -> dg.Definitions:
         key=asked.asset,
         deps=[asset_key(spec, registered_version.STAGE)],
         check_specs=asked.specs(),
-        description="The verdict on the challenger, as a line of the ledger: approved or rejected.",
+        description="The decision on the challenger, as a line of the ledger: approved, rejected, "
+        "or pending until a person approves.",
         **common(spec, STAGE, "ledger"),
     )
     def promotion(
-        context: dg.AssetExecutionContext, storage: StorageRoot
+        context: dg.AssetExecutionContext, storage: StorageRoot, mlflow: MlflowTracking
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         store, ledger = storage.open(), storage.ledger(spec.name)
         challenger = current.read(store, spec.name, registered_version.STAGE)
         if challenger is None:
             raise dg.Failure("there is no registered version: materialise registered_version")
-        digest = challenger["digest"]
-        entries = ledger.verify()
-        reasons: list[str] = []
-        found: list[Finding] = []
-        lineage: dict[str, Any] = {}
-        try:
-            manifest = verify_stored(store, challenger["bundle"], digest)
-        except BundleError as error:
-            reasons.append(f"the bundle is not what was registered: {error}")
-        else:
-            lineage = manifest["lineage"]
-            found = findings(context.instance, wanted(spec, batch_checks, manifest, digest))
-            reasons += [
-                f"{f.asset} {f.check} of {short(f.subject)}: {f.said or 'no result'} ({f.status})"
-                for f in found
-                if f.status != "passed"
-            ]
-            out = withdrawn(entries)
-            used = [batch["key"] for batch in lineage["batches"]]
-            reasons += [f"batch {key} was withdrawn" for key in used if key in out]
-            reasons += made_of_erased(store, spec.name, lineage["batches"])
-            reasons += _under_the_floors(store, spec, lineage["evaluation"])
-        decision: Literal["approved", "rejected"] = "rejected" if reasons else "approved"
-        entry, verdict = last_decision(entries, digest), last_verdict(entries)
-        decided = entry and (entry["decision"], entry.get("reasons"))
-        settled = entry is not None and (
-            (entry == verdict and decided == (decision, reasons))
-            # A version that already serves needs no second approval, unless something else has been
-            # judged since: the last verdict says what the accepted batches came to.
-            or (
-                not reasons
-                and entry == champion(entries)
-                and verdict is not None
-                and verdict.get("wanted") == lineage["wanted"]
-            )
-        )
-        if entry is None or not settled:
-            entry = ledger.append(
-                decision,
-                {
-                    "version": challenger["version"],
-                    "bundle": digest,
-                    "path": challenger["bundle"],
-                    "training_set": lineage.get("training_set"),
-                    "wanted": lineage.get("wanted"),
-                    "batches": [batch["key"] for batch in lineage.get("batches", ())],
-                    "actor": f"dagster run {context.run.run_id}",
-                    "reasons": reasons,
-                    "checks": [finding.as_dict() for finding in found],
-                },
-            )
-        passed = sum(finding.status == "passed" for finding in found)
+        version = gate.Version(challenger["version"], challenger["digest"], challenger["bundle"])
+        while True:
+            entries = ledger.verify()
+            found = gate.ask(context.instance, store, spec, batch_checks, version, entries)
+            entry = _settled(spec, entries, found)
+            if entry is not None:
+                break
+            facts = {
+                **found.facts(),
+                "actor": f"dagster run {context.run.run_id}",
+                "decided_by": "gate",
+                "reasons": found.reasons,
+            }
+            try:
+                entry = ledger.append(_decision(spec, found), facts, after=len(entries))
+                break
+            except MovedOnError as error:
+                context.log.info(f"judged once more: {error}")
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(entry["hash"]),
             metadata={
                 "decision": entry["decision"],
-                "version": challenger["version"],
-                "reasons": dg.MetadataValue.md("\n".join(f"- {r}" for r in reasons) or "none"),
-                "checks": dg.MetadataValue.md(_table(found)),
+                "version": version.number,
+                "reasons": dg.MetadataValue.md(_list(entry.get("reasons") or []) or "none"),
+                "verdict": found.contest.verdict.said if found.contest else "not compared",
+                "what to do": dg.MetadataValue.md(_what_to_do(spec, entry)),
+                "checks": dg.MetadataValue.md(_table(found.checks)),
                 "ledger entry": entry["sequence"],
-                "bundle": digest,
+                "bundle": version.digest,
             },
         )
-        said = f"version {challenger['version']} {decision}: {passed} of {len(found)} checks passed"
-        if reasons:
-            said += "; " + "; ".join(reasons)
-        yield asked.result(context, "gate", not reasons, digest, said)
+        yield _verdict(context, asked, found)
+        passed = sum(finding.status == "passed" for finding in found.checks)
+        said = f"version {version.number} {entry['decision']}: "
+        said += f"{passed} of {len(found.checks)} checks passed"
+        reasons = entry.get("reasons") or []
+        said += "".join(f"; {reason}" for reason in reasons)
+        stopped = entry["decision"] == "rejected"
+        counted = {"checks passed": passed, "checks asked": len(found.checks)}
+        yield asked.result(context, "gate", not stopped, version.digest, said, counted)
+        # Last: what was decided stands, whether MLflow can be told or not.
+        mlflow.anchor(spec.name, entry)
+        mlflow.describe(spec.name, entry)
 
     return dg.Definitions(assets=[promotion])
 
 
-def _under_the_floors(store: Storage, spec: UseCase, digest: str) -> list[str]:
-    """Apply the floors of the spec as it is now: they may have been raised since the evaluation."""
-    record = store.read_json(f"{spec.name}/evaluations/{digest}.json") or {}
-    if digest_of({key: value for key, value in record.items() if key != "digest"}) != digest:
-        return [f"evaluation {short(digest)} is missing or has changed since it was judged"]
-    return broken_floors(spec.gate.floors, record["out_of_fold"], record["test"])
+def _decision(spec: UseCase, found: gate.Judgement) -> Kind:
+    if found.reasons:
+        return "rejected"
+    return "pending" if spec.gate.approval == "manual" and not found.serves else "approved"
+
+
+def _settled(spec: UseCase, entries: list[Entry], found: gate.Judgement) -> Entry | None:
+    """The entry that says already what the gate would say now, if there is one."""
+    entry, verdict = last_decision(entries, found.version.digest), last_verdict(entries)
+    if entry is None or found.objections:
+        same = entry is not None and entry.get("reasons") == found.reasons
+        return entry if same and entry == verdict else None
+    own = last_verdict([e for e in entries if e.get("bundle") == found.version.digest])
+    by_person = own is not None and own.get("decided_by") == "person"
+    if own is not None and by_person and own["decision"] == "approved" and not found.barred:
+        return own  # nothing has come up since that a person could not outvote
+    if entry == verdict and entry["decision"] == _decision(spec, found):
+        return entry
+    # A version that already serves needs no second approval, unless something else has been judged
+    # since: the last verdict says what the accepted batches came to.
+    serves = not found.reasons and entry == champion(entries)
+    known = verdict is not None and verdict.get("wanted") == found.lineage["wanted"]
+    return entry if serves and known else None
+
+
+def _verdict(
+    context: dg.AssetExecutionContext, asked: Checks, found: gate.Judgement
+) -> dg.AssetCheckResult:
+    digest, contest = found.version.digest, found.contest
+    if contest is None:
+        said = "it is the champion" if found.serves else "not compared: it has no blessing"
+        return asked.result(context, "verdict", found.serves, digest, said)
+    difference = contest.verdict.difference
+    numbers: dict[str, Any] = {"level": contest.verdict.level}
+    if difference is not None:
+        numbers |= {f"difference ({end})": value for end, value in vars(difference).items()}
+    return asked.result(
+        context,
+        "verdict",
+        contest.promotes,
+        digest,
+        f"{contest.verdict.said}; {contest.why}",
+        numbers,
+    )
+
+
+def _what_to_do(spec: UseCase, entry: Entry) -> str:
+    version, name = entry["version"], spec.name
+    if entry["decision"] == "pending":
+        return (
+            f"Approve or reject it within {spec.gate.approval_days} days: launch the job "
+            f"`{name}_decide`, or `mlops approve {name} {version} --by NAME --reason WHY` "
+            f"(`mlops reject` likewise)."
+        )
+    if entry["decision"] == "rejected" and (entry.get("verdict") or {}).get("outcome") in gate.OPEN:
+        return (
+            "Every blessing is there and the contest is undecided: a person may promote it all the "
+            f"same, by the job `{name}_decide` or `mlops promote {name} {version} --by NAME "
+            "--reason WHY`."
+        )
+    return "nothing"
+
+
+def _list(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _table(found: list[Finding]) -> str:

@@ -1,28 +1,20 @@
-"""``rollout``: makes an approved version serve, and crowns it only when it does.
-
-The desired state moves, the serving app follows, the new version answers a golden row, the alias
-``champion`` moves and the ledger says ``promoted``. Every step may be done twice, so that a rollout
-which was killed is finished by the next one. A version that does not answer is taken back.
-"""
+"""``rollout``: makes an approved version serve, and crowns it only when it does."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 
-from mlops_assets.lib.bundles.bundle import golden_rows, verify_stored
-from mlops_assets.lib.records import desired_state
-from mlops_assets.lib.records.ledger import awaiting_rollout, champion
+from mlops_assets.lib.records.desired_state import TakenBackError
+from mlops_assets.lib.records.history import awaiting_rollout, champion
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage.root import Storage
-from mlops_assets.lib.training.onnx_model import PARITY
 from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
-from mlops_assets.resources.rollout_target import TargetError
+from mlops_assets.rollout.alias import misplaced
+from mlops_assets.rollout.rollout import Rollout
 from mlops_assets.stages import promotion
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
-from serving.bundle.manifest import BundleError
 
 STAGE = "rollout"
+ALIAS = "alias"
 
 
 def checks(spec: UseCase) -> Checks:
@@ -31,8 +23,19 @@ def checks(spec: UseCase) -> Checks:
     return Checks(asset_key(spec, STAGE), (Check("smoke_test", question, blocking=True),))
 
 
+def alias_result(spec: UseCase, wrong: str | None) -> dg.AssetCheckEvaluation:
+    """What is known of MLflow's alias, as a result of the check ``alias``."""
+    return dg.AssetCheckEvaluation(
+        asset_key=checks(spec).asset,
+        check_name=ALIAS,
+        passed=wrong is None,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=wrong or "the alias `champion` stands where the ledger says",
+    )
+
+
 def build(spec: UseCase) -> dg.Definitions:
-    """The asset ``rollout`` with its smoke test."""
+    """The asset ``rollout`` with its smoke test, and a look at MLflow's alias."""
     asked = checks(spec)
 
     @dg.asset(
@@ -41,7 +44,8 @@ def build(spec: UseCase) -> dg.Definitions:
         check_specs=asked.specs(),
         output_required=False,
         description="Moves the desired state to the approved version, waits until it answers, and "
-        "then moves the alias `champion`. A version that does not answer is taken back.",
+        "then moves the alias `champion`. A version that does not answer is taken back. Without an "
+        "approval it makes the champion serve again, should anything else do.",
         **common(spec, STAGE, "fastapi"),
     )
     def rollout(
@@ -50,80 +54,40 @@ def build(spec: UseCase) -> dg.Definitions:
         mlflow: MlflowTracking,
         target: LocalTarget,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        store, ledger = storage.open(), storage.ledger(spec.name)
+        ledger = storage.ledger(spec.name)
         entries = ledger.verify()
-        approved = awaiting_rollout(entries) or champion(entries)
-        if approved is None:
+        move = awaiting_rollout(entries) or champion(entries)
+        if move is None:
             raise dg.Failure(f"the ledger of {spec.name} has no approved version to roll out")
-        digest, version = approved["bundle"], approved["version"]
-        role = {"version": version, "bundle": approved["path"], "digest": digest, "percent": 100}
-        facts = {
-            "version": version,
-            "bundle": digest,
-            "path": approved["path"],
-            "training_set": approved["training_set"],
-            "wanted": approved["wanted"],
-            "environment": target.environment,
-            "actor": f"dagster run {context.run.run_id}",
-        }
-        before = desired_state.read(store, spec.name, target.environment)
-        # A rollout that was killed, or the champion once more, finds its own bundle there already.
-        previous = before if before.get("champion", {}).get("digest") != digest else _last(entries)
+        digest, version = move["bundle"], move["version"]
+        done = Rollout(spec, storage.open(), ledger, mlflow, target)
         try:
-            verify_stored(store, approved["path"], digest)
-            desired_state.write(store, spec.name, target.environment, {"champion": role})
-            seconds = target.wait_for(spec.name, digest, spec.rollout.timeout_seconds)
-            said, answer = _smoke_test(store, target, spec, role)
-        except (TargetError, BundleError) as error:
-            desired_state.write(store, spec.name, target.environment, previous)
-            if approved["decision"] == "approved":
-                ledger.append("aborted", {**facts, "reasons": [str(error)]})
+            served = done.carry_out(move, f"dagster run {context.run.run_id}", context.log.info)
+        except TakenBackError as error:
             yield asked.result(context, "smoke_test", False, digest, f"taken back: {error}")
             return
-        # The ledger comes last: a kill before it leaves the approval open, and all of this is done
-        # once more.
-        mlflow.crown(spec.name, version)
-        if approved["decision"] == "approved":
-            ledger.append("promoted", {**facts, "approval": approved["sequence"]})
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(digest),
             metadata={
                 "version": version,
+                "decision": f"entry {move['sequence']} of the ledger: {move['decision']}",
                 "environment": target.environment,
                 "serving": dg.MetadataValue.url(f"{target.url}/docs"),
-                "seconds until it answered": seconds,
-                "answer": dg.MetadataValue.json(answer),
-                "desired state": dg.MetadataValue.json({"champion": role}),
+                "seconds until it answered": served.seconds,
+                "answer": dg.MetadataValue.json(served.answer),
+                "desired state": dg.MetadataValue.json({"champion": served.role}),
                 "bundle": digest,
             },
         )
-        yield asked.result(context, "smoke_test", True, digest, said)
+        yield asked.result(context, "smoke_test", True, digest, served.said)
 
-    return dg.Definitions(assets=[rollout])
+    @dg.asset_check(
+        asset=rollout, name=ALIAS, description="MLflow's alias `champion` is that of the ledger."
+    )
+    def alias(storage: StorageRoot, mlflow: MlflowTracking) -> dg.AssetCheckResult:
+        found = alias_result(spec, misplaced(spec.name, storage.ledger(spec.name).verify(), mlflow))
+        return dg.AssetCheckResult(
+            passed=found.passed, severity=found.severity, description=found.description
+        )
 
-
-def _last(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """The roles before a rollout that was killed after it had moved the desired state."""
-    entry = champion(entries)
-    if entry is None:
-        return {}
-    bundle = {"version": entry["version"], "bundle": entry["path"], "digest": entry["bundle"]}
-    return {"champion": {**bundle, "percent": 100}}
-
-
-def _smoke_test(
-    store: Storage, target: LocalTarget, spec: UseCase, role: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """Ask the app for a golden row.
-
-    Raises:
-        TargetError: If the answer is another version's, or another number than training's.
-    """
-    columns = [column.name for column in spec.contract.inputs]
-    ((row, expected),) = golden_rows(store.local(role["bundle"]), columns, most=1)
-    answer = target.predict(spec.name, row)
-    if answer["version"] != role["version"] or answer["digest"] != role["digest"]:
-        raise TargetError(f"version {answer['version']} answered in place of {role['version']}")
-    if abs(answer["probability"] - expected) > PARITY:
-        raise TargetError(f"it answered {answer['probability']}, training said {expected}")
-    return f"version {role['version']} answered {answer['probability']:.6f} as expected", answer
+    return dg.Definitions(assets=[rollout], asset_checks=[alias])

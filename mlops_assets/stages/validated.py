@@ -13,7 +13,8 @@ import dagster as dg
 from mlops_assets.lib.digests import digest_of, file_digest, short
 from mlops_assets.lib.personal_data.privacy import is_personal
 from mlops_assets.lib.records.batches import Batches, Receipt
-from mlops_assets.lib.records.ledger import Ledger, withdrawn
+from mlops_assets.lib.records.history import withdrawn
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.validation.batch_limits import EARLIER_BATCHES, judge
 from mlops_assets.lib.validation.batch_profile import profile_table

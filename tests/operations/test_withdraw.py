@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from mlops_assets.lib.records import current
-from mlops_assets.lib.records.ledger import awaiting_rollout, withdrawn
+from mlops_assets.lib.records.history import awaiting_rollout, withdrawn
 from mlops_assets.operations.withdraw import UnknownBatchError, serves_withdrawn, withdraw
 from tests.platform import DATA, HEART, Platform, checks, platform
 

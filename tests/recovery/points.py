@@ -36,13 +36,14 @@ def home() -> Path:
     return Path(os.environ["MLOPS_HOME"])
 
 
-def _around(
+def around(
     owner: Any,
     name: str,
     *,
     before: Callable[..., None] | None = None,
     after: Callable[..., None] | None = None,
 ) -> None:
+    """Put calls before and after a function."""
     original = getattr(owner, name)
 
     @wraps(original)
@@ -63,13 +64,13 @@ def _raw() -> None:
     def half(source: Path, partial: Path, *_: object) -> None:
         kill_once("raw", lambda: os.truncate(partial, partial.stat().st_size // 2))
 
-    _around(raw, "read_table", after=half)
+    around(raw, "read_table", after=half)
 
 
 def _dbt() -> None:
     from mlops_assets.stages import features
 
-    _around(features, "run_dbt", after=lambda *_: kill_once("dbt"))
+    around(features, "run_dbt", after=lambda *_: kill_once("dbt"))
 
 
 def _search() -> None:
@@ -79,7 +80,7 @@ def _search() -> None:
         if stream == 2:
             kill_once("search")
 
-    _around(train, "search", before=second)
+    around(train, "search", before=second)
 
 
 def _mlflow() -> None:
@@ -89,13 +90,13 @@ def _mlflow() -> None:
     def half(tracked: Any, record: Any, files: Path) -> None:
         kill_once("mlflow", lambda: tracked.log_params({"half": "logged"}))
 
-    _around(candidates, "_log", before=half)
+    around(candidates, "_log", before=half)
 
 
 def _registered() -> None:
     from mlops_assets.resources import MlflowTracking
 
-    _around(MlflowTracking, "register", after=lambda *_: kill_once("registered"))
+    around(MlflowTracking, "register", after=lambda *_: kill_once("registered"))
 
 
 def _ledger() -> None:
@@ -104,13 +105,13 @@ def _ledger() -> None:
         if target.parent.name == "ledger":
             kill_once("ledger")
 
-    _around(os, "link", before=linking)
+    around(os, "link", before=linking)
 
 
 def _rollout() -> None:
     from mlops_assets.resources import MlflowTracking
 
-    _around(MlflowTracking, "crown", before=lambda *_: kill_once("rollout"))
+    around(MlflowTracking, "crown", before=lambda *_: kill_once("rollout"))
 
 
 # In the order in which a batch meets them.

@@ -11,7 +11,7 @@ from dagster_shared.record import replace
 
 from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.records import current
-from mlops_assets.lib.records.ledger import last_verdict
+from mlops_assets.lib.records.history import last_verdict
 from mlops_assets.stages import promotion
 from mlops_assets.stages.evidence import batch_checks
 from tests.platform import DATA, HEART, Platform, checks, platform
@@ -19,25 +19,31 @@ from tests.platform import DATA, HEART, Platform, checks, platform
 Alter = Callable[[dg.AssetCheckEvaluation], dg.AssetCheckEvaluation | None]
 
 
+def replay(trained: Platform, made: Platform, alter: Alter) -> None:
+    """Give a platform what was trained, undecided, with the check results altered on the way."""
+    for folder in ("storage", "mlflow"):
+        shutil.copytree(trained.home / folder, made.home / folder)
+    shutil.rmtree(made.home / "storage" / HEART / "ledger")
+    for key in trained.definitions.resolve_asset_graph().asset_check_keys:
+        storage = trained.instance.event_log_storage
+        for record in storage.get_asset_check_execution_history(key, limit=10):
+            evaluation = record.evaluation
+            assert isinstance(evaluation, dg.AssetCheckEvaluation)
+            altered = alter(evaluation)
+            if altered is not None:
+                made.instance.report_runless_asset_event(altered)
+
+
 @pytest.fixture
 def replayed(trained: Platform, tmp_path: Path) -> Iterator[Callable[[Alter], Platform]]:
     """The trained platform before its decision, with its check results altered on the way."""
     with platform(tmp_path) as made:
 
-        def replay(alter: Alter) -> Platform:
-            shutil.copytree(trained.home / "storage", tmp_path / "storage")
-            shutil.rmtree(tmp_path / "storage" / HEART / "ledger")
-            for key in trained.definitions.resolve_asset_graph().asset_check_keys:
-                storage = trained.instance.event_log_storage
-                for record in storage.get_asset_check_execution_history(key, limit=10):
-                    evaluation = record.evaluation
-                    assert isinstance(evaluation, dg.AssetCheckEvaluation)
-                    altered = alter(evaluation)
-                    if altered is not None:
-                        made.instance.report_runless_asset_event(altered)
+        def give(alter: Alter) -> Platform:
+            replay(trained, made, alter)
             return made
 
-        yield replay
+        yield give
 
 
 def same(evaluation: dg.AssetCheckEvaluation) -> dg.AssetCheckEvaluation:
@@ -221,13 +227,11 @@ def test_a_candidate_that_was_changed_is_not_registered(
 
 
 def test_a_bundle_that_the_serving_app_does_not_answer_with_is_rejected(
-    trained: Platform,
     replayed: Callable[[Alter], Platform],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = replayed(same)
-    shutil.copytree(trained.home / "mlflow", tmp_path / "mlflow")
     broken = tmp_path / "broken"
     broken.mkdir()
     # Every new interpreter ends before it serves; this one is at work already.

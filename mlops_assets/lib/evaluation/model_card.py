@@ -59,3 +59,8 @@ def card(spec: UseCase, manifest: Mapping[str, Any], evaluation: Mapping[str, An
             "",
         ]
     )
+
+
+def with_decision(card: str, entry: Mapping[str, Any]) -> str:
+    """A card with what was decided about its version, in place of an earlier decision."""
+    return card.split("\n## Decision\n")[0].rstrip() + f"\n\n## Decision\n\n{entry['decision']}\n"

@@ -13,7 +13,19 @@ from typing import Any, Literal
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.storage.root import Storage
 
-Kind = Literal["approved", "rejected", "promoted", "aborted", "withdrawn", "restored", "erased"]
+Kind = Literal[
+    "approved",  # may be rolled out: by the gate, or by a person
+    "rejected",
+    "pending",  # the gate has nothing against it, and a person must approve
+    "expired",  # nobody did in time
+    "rolling_out",  # a rollout has begun, and is about to change what serves
+    "promoted",  # it serves, and is the champion
+    "aborted",  # it did not, and was taken back
+    "rolled_back",  # a person wants a former champion back
+    "withdrawn",
+    "restored",
+    "erased",
+]
 # Decisions about one batch.
 BATCH_DECISIONS = ("withdrawn", "restored")
 # Decisions about data; the others are about a version.
@@ -24,6 +36,10 @@ OWN_FIELDS = frozenset({"decision", "use_case", "sequence", "time", "previous", 
 
 class LedgerError(Exception):
     """The chain is broken; the message names the entry."""
+
+
+class MovedOnError(Exception):
+    """Another writer was quicker: what was decided was decided without knowing of that entry."""
 
 
 class Ledger:
@@ -50,17 +66,24 @@ class Ledger:
             return {}
         return entry if isinstance(entry, dict) else {}
 
-    def append(self, decision: Kind, details: Mapping[str, Any]) -> dict[str, Any]:
+    def append(
+        self, decision: Kind, details: Mapping[str, Any], *, after: int | None = None
+    ) -> dict[str, Any]:
         """Write one decision at the end of the chain.
+
+        Its time is the clock's, and never earlier than that of the entry before it: a clock that
+        was put back does not change what was decided first.
 
         Args:
             decision: What was decided.
             details: JSON-compatible facts: version, bundle, actor, checks, reasons.
+            after: How many entries were known when it was decided; any number without it.
 
         Returns:
             The entry as written.
 
         Raises:
+            MovedOnError: If there are more entries than that; nothing is written.
             LedgerError: If the chain is broken; nothing is added to a broken chain.
             ValueError: If the details use a field of the ledger, or hold NaN or infinity.
         """
@@ -70,12 +93,16 @@ class Ledger:
         details = json.loads(json.dumps(dict(details), allow_nan=False))
         while True:
             entries = self.verify()
+            if after is not None and len(entries) != after:
+                said = f"the ledger of {self.use_case} has {len(entries)} entries, not {after}"
+                raise MovedOnError(f"{said}: another decision was written meanwhile")
+            now = datetime.now(UTC).isoformat()
             entry: dict[str, Any] = {
                 **details,
                 "decision": decision,
                 "use_case": self.use_case,
                 "sequence": len(entries) + 1,
-                "time": datetime.now(UTC).isoformat(),
+                "time": max(now, entries[-1]["time"]) if entries else now,
                 "previous": entries[-1]["hash"] if entries else GENESIS,
             }
             entry["hash"] = digest_of(entry)
@@ -116,41 +143,3 @@ class Ledger:
 
 def _name(number: int) -> str:
     return f"{number:08d}.json"
-
-
-def last_decision(entries: list[dict[str, Any]], bundle: str) -> dict[str, Any] | None:
-    """The newest entry about a bundle."""
-    return next((entry for entry in reversed(entries) if entry.get("bundle") == bundle), None)
-
-
-def awaiting_rollout(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The newest approval, unless its own bundle has been promoted, or rejected, since.
-
-    A bundle that is promoted while a newer one is approved settles its own approval only. One that
-    was made of a batch that has been withdrawn waits for nothing.
-    """
-    settled, out = set(), withdrawn(entries)
-    for entry in reversed(entries):
-        if entry["decision"] == "approved":
-            made_of_bad = out & set(entry.get("batches", ()))
-            return None if made_of_bad or entry.get("bundle") in settled else entry
-        if entry["decision"] in ("promoted", "rejected"):
-            settled.add(entry.get("bundle"))
-    return None
-
-
-def champion(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The entry that made the present champion."""
-    return next((entry for entry in reversed(entries) if entry["decision"] == "promoted"), None)
-
-
-def withdrawn(entries: list[dict[str, Any]]) -> set[str]:
-    """The batches that were taken out and not put back."""
-    latest = {e["batch"]: e["decision"] for e in entries if e["decision"] in BATCH_DECISIONS}
-    return {batch for batch, decision in latest.items() if decision == "withdrawn"}
-
-
-def last_verdict(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The newest decision of the gate."""
-    verdicts = ("approved", "rejected")
-    return next((entry for entry in reversed(entries) if entry["decision"] in verdicts), None)

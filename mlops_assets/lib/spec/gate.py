@@ -38,6 +38,8 @@ class Gate(Model):
         slice_gap: How far a slice's ROC AUC interval may lie below the overall score.
         slice_minimum_rows: Smaller slices are shown and not judged.
         latency_budget_seconds: Largest median time of one answer in the sandbox.
+        approval: ``manual`` if a person approves what the gate would promote.
+        approval_days: So long a version waits for a person; then it has to be judged again.
     """
 
     floors: dict[FloorMetric, Share] = Field(default={"roc_auc": 0.7})
@@ -46,3 +48,5 @@ class Gate(Model):
     slice_gap: Share = 0.1
     slice_minimum_rows: Annotated[int, Field(ge=10)] = 40
     latency_budget_seconds: Annotated[float, Field(gt=0)] = 0.2
+    approval: Literal["automatic", "manual"] = "automatic"
+    approval_days: Annotated[float, Field(gt=0)] = 7.0

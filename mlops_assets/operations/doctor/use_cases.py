@@ -6,7 +6,8 @@ from mlops_assets import home
 from mlops_assets.lib.personal_data.key_proof import OtherKeyError, refuse_another
 from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE, key_from_environment
 from mlops_assets.lib.records import desired_state
-from mlops_assets.lib.records.ledger import Ledger, LedgerError, champion
+from mlops_assets.lib.records.history import Entry, champion
+from mlops_assets.lib.records.ledger import Ledger, LedgerError
 from mlops_assets.lib.spec.specs import load_specs
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
@@ -40,6 +41,35 @@ def key_of(store: Storage, spec: UseCase) -> Iterator[Finding]:
         yield Finding(about, "ok", f"{KEY_VARIABLE} is set, and is that of the data")
 
 
+def _anchored(spec: UseCase, entries: list[Entry]) -> Iterator[Finding]:
+    from mlops_assets.operations.anchor import hold_against_anchor
+    from mlops_assets.resources.mlflow import anchors
+
+    said = f"{len(entries)} entries, the chain holds"
+    if not anchors():
+        yield Finding(f"{spec.name} ledger", "ok", said)
+        return
+    try:
+        held = hold_against_anchor(spec.name, entries)
+    except LedgerError as error:
+        do = "bring the ledger back from a backup, and find out who could write to the storage"
+        yield Finding(f"{spec.name} ledger", "fail", str(error), do)
+    else:
+        yield Finding(f"{spec.name} ledger", "ok", f"{said}; {held}")
+
+
+def _alias(spec: UseCase, entries: list[Entry]) -> Iterator[Finding]:
+    from mlops_assets.resources import MlflowTracking
+    from mlops_assets.rollout.alias import misplaced
+
+    mlflow = MlflowTracking(
+        tracking_uri=home.mlflow_uri(), ui=home.url("mlflow"), dagster_ui=home.url("dagster")
+    )
+    wrong = misplaced(spec.name, entries, mlflow)
+    if wrong is not None:
+        yield Finding(f"{spec.name} alias", "warn", wrong, "find out who moved it")
+
+
 def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
     from mlops_assets.lib.bundles.bundle import verify_stored
     from serving.bundle.manifest import BundleError
@@ -50,11 +80,12 @@ def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
         do = "somebody edited it: bring it back from a backup; nothing is promoted until it holds"
         yield Finding(f"{spec.name} ledger", "fail", str(error), do)
         return
-    yield Finding(f"{spec.name} ledger", "ok", f"{len(entries)} entries, the chain holds")
+    yield from _anchored(spec, entries)
     crowned = champion(entries)
     if crowned is None:
         yield Finding(f"{spec.name} champion", "ok", "none yet")
         return
+    yield from _alias(spec, entries)
     about, version = f"{spec.name} champion", crowned["version"]
     try:
         manifest = verify_stored(store, crowned["path"], crowned["bundle"])

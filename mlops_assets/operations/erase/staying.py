@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlops_assets.lib.digests import short
-from mlops_assets.lib.records.ledger import champion, last_decision
+from mlops_assets.lib.records.history import champion, last_decision
 from mlops_assets.operations.erase.case import Case
 from mlops_assets.operations.erase.finding import Found
 from mlops_assets.operations.versions import numbers

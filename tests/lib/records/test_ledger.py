@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ from typing import Any
 import pytest
 
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.records.ledger import (
-    GENESIS,
-    Kind,
-    Ledger,
-    LedgerError,
+from mlops_assets.lib.records import ledger as ledger_module
+from mlops_assets.lib.records.history import (
+    awaiting_approval,
     awaiting_rollout,
+    barred,
     champion,
+    former_champions,
     last_decision,
+    until,
 )
+from mlops_assets.lib.records.ledger import GENESIS, Kind, Ledger, LedgerError, MovedOnError
 from mlops_assets.lib.storage.root import Storage
 
 APPENDER = """
@@ -264,6 +267,12 @@ def history(*decisions: str) -> list[dict[str, Any]]:
         (["approved:a", "promoted:a", "approved:b"], 3, 2),
         (["approved:a", "promoted:a", "approved:b", "aborted:b"], 3, 2),
         (["approved:a", "promoted:a", "rejected:a"], None, 2),
+        # A rollback overtakes an approval, is done once it is promoted, and no batch stops it.
+        (["approved:a", "promoted:a", "approved:b", "rolled_back:a"], 4, 2),
+        (["approved:a", "promoted:a", "approved:b", "rolled_back:a", "promoted:a"], None, 5),
+        (["promoted:a", "promoted:b", "rolled_back:a", "aborted:a"], 3, 2),
+        # What begins a rollout, waits or has expired settles nothing.
+        (["approved:a", "rolling_out:a", "pending:b", "expired:b"], 1, None),
         # Back to an earlier version.
         (["approved:a", "promoted:a", "approved:b", "promoted:b", "approved:a"], 5, 4),
     ],
@@ -292,6 +301,75 @@ def test_in_every_history_only_the_newest_approval_awaits() -> None:
                 for e in since
             )
             assert found == (None if settled else approvals[-1])
+
+
+def person(decision: Kind, bundle: str) -> dict[str, Any]:
+    return {"decision": decision, "bundle": bundle, "decided_by": "person"}
+
+
+def back(bundle: str, leaving: str) -> dict[str, Any]:
+    return {"decision": "rolled_back", "bundle": bundle, "from": {"bundle": leaving}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "out"),
+    [
+        ([], ""),
+        (history("approved:a", "rejected:a"), ""),
+        ([person("rejected", "a")], "a"),
+        ([person("rejected", "a"), person("approved", "a")], ""),
+        # The gate does not let in what a person keeps out.
+        ([person("rejected", "a"), *history("approved:a")], "a"),
+        ([back("a", "b")], "b"),
+        ([back("a", "b"), *history("promoted:a", "approved:b")], "b"),
+        ([back("a", "b"), person("approved", "b")], ""),
+        ([back("a", "b"), back("b", "a")], "a"),
+        ([back("a", "c"), back("b", "a")], "ac"),
+    ],
+)
+def test_history_says_what_a_person_keeps_out(entries: list[dict[str, Any]], out: str) -> None:
+    assert "".join(sorted(barred(entries))) == out
+
+
+def test_history_says_who_was_champion_and_when() -> None:
+    entries = history("promoted:a", "promoted:b", "promoted:a", "promoted:c", "aborted:d")
+    assert [e["bundle"] for e in former_champions(entries)] == ["a", "b"]
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for number, entry in enumerate(entries):
+        entry["time"] = (start + timedelta(days=number)).isoformat()
+    then = [champion(until(entries, start + timedelta(days=day))) for day in (-1, 0, 1.5, 2, 9)]
+    assert [entry and entry["bundle"] for entry in then] == [None, "a", "b", "a", "c"]
+    assert former_champions([]) == []
+
+
+def test_history_says_who_waits_for_a_person() -> None:
+    entries = history("pending:a", "pending:b", "approved:a", "pending:c", "expired:b", "pending:a")
+    assert [(e["bundle"], e["sequence"]) for e in awaiting_approval(entries)] == [
+        ("a", 6),
+        ("c", 4),
+    ]
+
+
+def test_a_decision_that_was_taken_without_the_last_entry_is_not_written(written: Ledger) -> None:
+    with pytest.raises(MovedOnError, match="has 4 entries, not 3"):
+        written.append("approved", {"bundle": "a"}, after=3)
+    assert len(written.verify()) == 4
+    written.append("approved", {"bundle": "a"}, after=4)
+
+
+def test_a_clock_that_jumps_back_changes_no_order(
+    written: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Yesterday(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> "Yesterday":
+            return cls.fromtimestamp(time.time() - 86_400, tz)
+
+    last = written.verify()[-1]["time"]
+    monkeypatch.setattr(ledger_module, "datetime", Yesterday)
+    entry = written.append("promoted", {"bundle": "late"})
+    assert entry["time"] == last
+    assert (champion(until(written.verify(), datetime.fromisoformat(last))) or {}) == entry
 
 
 def test_last_decision_is_the_newest_about_a_bundle() -> None:

@@ -30,6 +30,15 @@ def test_desired_state_is_read_as_written_and_by_environment(storage: Storage) -
     assert desired_state.read(storage, "tiny", "dev") == {}
 
 
+def test_an_older_decision_does_not_overwrite_a_newer_one(storage: Storage) -> None:
+    desired_state.write(storage, "tiny", "dev", {"champion": ROLE}, decision=5)
+    with pytest.raises(desired_state.OvertakenError, match="entry 5 of the ledger"):
+        desired_state.write(storage, "tiny", "dev", {}, decision=4)
+    assert desired_state.read(storage, "tiny", "dev") == {"champion": ROLE}
+    desired_state.write(storage, "tiny", "dev", {}, decision=5)
+    assert desired_state.read(storage, "tiny", "dev") == {}
+
+
 def test_serving_app_finds_and_understands_the_desired_state(storage: Storage) -> None:
     desired_state.write(storage, "tiny", "prod", {"champion": ROLE})
     settings = Settings(use_cases=("tiny",), storage_root=storage.root, environment="prod")

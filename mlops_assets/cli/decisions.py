@@ -1,0 +1,104 @@
+"""Commands by which a person decides what serves."""
+
+import argparse
+import getpass
+import time
+from typing import TYPE_CHECKING
+
+from mlops_assets import home
+from mlops_assets.cli.commands import Commands
+from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.spec.specs import load_spec
+from mlops_assets.lib.storage.root import Storage
+
+if TYPE_CHECKING:
+    from mlops_assets.resources import MlflowTracking
+
+HELP = {
+    "approve": "let a version that waits for a person be rolled out",
+    "reject": "keep a version that waits for a person out",
+    "promote": "roll out a version whose contest with the champion was undecided",
+}
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands."""
+    for answer, said in HELP.items():
+        command = commands.add_parser(answer, help=said)
+        command.add_argument("use_case")
+        command.add_argument("version", help="its number, or the start of its bundle's digest")
+        _by(command)
+        command.set_defaults(run=_decide, answer=answer)
+
+    rollback = commands.add_parser("rollback", help="put a former champion back, at once")
+    rollback.add_argument("use_case")
+    rollback.add_argument(
+        "--to", help="a version, a digest or a date (2026-03-31); default: the champion before"
+    )
+    _by(rollback)
+    rollback.set_defaults(run=_rollback)
+
+
+def _by(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--by", help="who decides; default: your user name")
+    command.add_argument("--reason", required=True, help="why: it goes into the ledger")
+
+
+def _decide(options: argparse.Namespace) -> int:
+    from dagster import DagsterInstance
+
+    from mlops_assets.lib.features.dbt_project import feature_model, prepare
+    from mlops_assets.operations.decide import decide
+    from mlops_assets.stages.evidence import batch_checks
+
+    spec, store = load_spec(options.use_case), Storage(home.storage_root())
+    model = feature_model(prepare(spec.name, spec.contract), spec.name)
+    with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+        entry = decide(
+            instance,
+            store,
+            spec,
+            lambda lineage: batch_checks(spec, model, lineage),
+            options.answer,
+            options.version,
+            actor=options.by or getpass.getuser(),
+            reason=options.reason,
+        )
+    number = entry["version"]
+    print(f"version {number} is {entry['decision']} (entry {entry['sequence']} of the ledger)")
+    if entry["decision"] == "approved":
+        print("the rollout sensor makes it serve")
+    mlflow = _mlflow()
+    mlflow.anchor(spec.name, entry)
+    mlflow.describe(spec.name, entry)
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from mlops_assets.resources import LocalTarget
+    from mlops_assets.rollout.rollback import decide_rollback
+    from mlops_assets.rollout.rollout import Rollout
+
+    started = time.monotonic()
+    spec, store = load_spec(options.use_case), Storage(home.storage_root())
+    actor, ledger = options.by or getpass.getuser(), Ledger(store, spec.name)
+    move = decide_rollback(store, ledger, to=options.to, actor=actor, reason=options.reason)
+    done = move["decision"].replace("_", " ")
+    print(f"version {move['version']}: {done} (entry {move['sequence']} of the ledger)", flush=True)
+    target = LocalTarget(url=home.url("serving"), environment=home.environment())
+    rollout = Rollout(spec, store, ledger, _mlflow(), target)
+
+    def say(sentence: str) -> None:
+        print(f"{sentence}, {time.monotonic() - started:.1f} s after the command", flush=True)
+
+    rollout.carry_out(move, actor, say)
+    say(f"version {move['version']} is the champion, in the ledger and in MLflow")
+    return 0
+
+
+def _mlflow() -> "MlflowTracking":
+    from mlops_assets.resources import MlflowTracking
+
+    return MlflowTracking(
+        tracking_uri=home.mlflow_uri(), ui=home.url("mlflow"), dagster_ui=home.url("dagster")
+    )

@@ -1,0 +1,118 @@
+"""Commands about the ledger: what was decided, whether it holds, what was champion when."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from mlops_assets import home
+from mlops_assets.cli.commands import Commands
+from mlops_assets.lib.records.history import champion, until
+from mlops_assets.lib.records.ledger import BATCH_DECISIONS, Ledger
+from mlops_assets.lib.spec.specs import load_spec, load_specs
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.lib.storage.root import Storage
+from mlops_assets.rollout.rollback import moment
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands."""
+    ledger = commands.add_parser("ledger", help="every decision about a model")
+    actions = ledger.add_subparsers(required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="every entry, first to last")
+    show.add_argument("use_case", nargs="?")
+    show.add_argument("--json", action="store_true", help="whole entries, one a line")
+    show.set_defaults(run=_show)
+    verify = actions.add_parser("verify", help="find an entry that was edited, removed or moved")
+    verify.add_argument("use_case", nargs="?")
+    verify.set_defaults(run=_verify)
+    at = actions.add_parser("at", help="what was champion at a date, and why")
+    at.add_argument("date", help="2026-03-31 (the end of that day, UTC) or 2026-03-31T14:30+02:00")
+    at.add_argument("use_case", nargs="?")
+    at.set_defaults(run=_at)
+
+
+def _ledgers(options: argparse.Namespace) -> Iterator[tuple[UseCase, Ledger]]:
+    specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
+    for spec in specs:
+        yield spec, Ledger(Storage(home.storage_root()), spec.name)
+
+
+def _show(options: argparse.Namespace) -> int:
+    for spec, ledger in _ledgers(options):
+        for entry in ledger.entries():
+            if options.json:
+                print(json.dumps(entry, sort_keys=True))
+                continue
+            reasons = "; ".join(entry.get("reasons") or [])
+            print(
+                f"{spec.name} {entry['sequence']} {entry['time'][:19]}Z {entry['decision']} "
+                f"{_about(entry)} by {entry['actor']}" + (f": {reasons}" if reasons else "")
+            )
+        ledger.verify()  # what was shown may be forged: then this says so
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from mlops_assets.operations.anchor import hold_against_anchor
+    from mlops_assets.resources.mlflow import anchors
+
+    for spec, ledger in _ledgers(options):
+        entries = ledger.verify()
+        head = f", head {entries[-1]['hash'][:12]}" if entries else ""
+        said = f"{len(entries)} entries, the chain holds{head}"
+        if anchors():
+            said += f"; {hold_against_anchor(spec.name, entries)}"
+        print(f"{spec.name}: {said}")
+    return 0
+
+
+def _at(options: argparse.Namespace) -> int:
+    then = moment(options.date)
+    for spec, ledger in _ledgers(options):
+        entries = until(ledger.verify(), then)
+        crowned = champion(entries)
+        if crowned is None:
+            print(f"{spec.name}: nothing was champion at {options.date}")
+            continue
+        print(
+            f"{spec.name}: version {crowned['version']} (bundle {crowned['bundle'][:12]}), "
+            f"champion since {crowned['time'][:19]}Z"
+        )
+        number = crowned.get("decision_of")
+        decided = next((entry for entry in entries if entry["sequence"] == number), None)
+        for line in _why(decided) if decided else ():
+            print(f"  {line}")
+    return 0
+
+
+def _why(entry: dict[str, Any]) -> Iterator[str]:
+    """How a version came to serve."""
+    reasons = "; ".join(entry.get("reasons") or [])
+    yield (
+        f"entry {entry['sequence']}, {entry['time'][:19]}Z: {entry['decision'].replace('_', ' ')} "
+        f"by {entry['actor']}" + (f": {reasons}" if reasons else "")
+    )
+    if entry.get("verdict"):
+        yield f"verdict: {entry['verdict']['outcome']}: {entry['verdict']['said']}"
+    if entry.get("training_set"):
+        yield f"training set {entry['training_set'][:12]}"
+    for batch in entry.get("batches", ()):
+        yield f"batch {batch}"
+    for check in entry.get("checks", ()):
+        yield f"{check['status']} {check['asset']} {check['check']}: {check['said']}"
+
+
+def _about(entry: dict[str, Any]) -> str:
+    """What a decision is about, in words."""
+    if entry["decision"] == "erased":
+        rows = sum(map(len, entry["rows"].values()))
+        logged = entry.get("predictions", 0)
+        more = f", {logged} rows of the prediction log" if logged else ""
+        return f"{rows} rows of {len(entry['rows'])} batches{more}"
+    if entry["decision"] in BATCH_DECISIONS:
+        return f"batch {entry['batch']}"
+    of = f"version {entry['version']} ({str(entry['bundle'])[:12]})"
+    if entry["decision"] == "rolled_back":
+        return f"to {of} from version {entry['from']['version']}"
+    return of

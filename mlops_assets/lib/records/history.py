@@ -1,0 +1,109 @@
+"""What the ledger's entries come to: who is champion, what waits, what was taken out.
+
+Pure functions of the entries, first to last. What was true at an earlier time is what the entries
+up to then come to.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from mlops_assets.lib.records.ledger import BATCH_DECISIONS
+
+Entry = dict[str, Any]
+# What the gate says of a version. A person's answer has ``decided_by`` "person".
+VERDICTS = ("approved", "rejected", "pending")
+# A version is to serve from now on.
+MOVES = ("approved", "rolled_back")
+
+
+def last_decision(entries: list[Entry], bundle: str) -> Entry | None:
+    """The newest entry about a bundle."""
+    return next((entry for entry in reversed(entries) if entry.get("bundle") == bundle), None)
+
+
+def last_verdict(entries: list[Entry]) -> Entry | None:
+    """The newest decision of the gate, or of a person in its place."""
+    return next((entry for entry in reversed(entries) if entry["decision"] in VERDICTS), None)
+
+
+def awaiting_rollout(entries: list[Entry]) -> Entry | None:
+    """The newest decision that a version is to serve, unless it does, or was rejected, since.
+
+    A bundle that is promoted while a newer one is approved settles its own decision only. One that
+    was made of a batch that has been withdrawn waits for nothing, unless a person wants it back.
+    """
+    settled, out = set(), withdrawn(entries)
+    for entry in reversed(entries):
+        if entry["decision"] in MOVES:
+            bad = entry["decision"] == "approved" and out & set(entry.get("batches", ()))
+            return None if bad or entry.get("bundle") in settled else entry
+        if entry["decision"] in ("promoted", "rejected"):
+            settled.add(entry.get("bundle"))
+    return None
+
+
+def awaiting_approval(entries: list[Entry]) -> list[Entry]:
+    """The entries of the versions that wait for a person, oldest first."""
+    latest = {entry["bundle"]: entry for entry in entries if entry.get("bundle")}
+    return [entry for entry in latest.values() if entry["decision"] == "pending"]
+
+
+def champion(entries: Iterable[Entry]) -> Entry | None:
+    """The entry that made the present champion."""
+    crowned = [entry for entry in entries if entry["decision"] == "promoted"]
+    return crowned[-1] if crowned else None
+
+
+def former_champions(entries: list[Entry]) -> list[Entry]:
+    """The entry of each former champion's last time, newest first, without the present one."""
+    latest = {e["bundle"]: e for e in entries if e["decision"] == "promoted"}
+    present = champion(entries)
+    crowned = sorted(latest.values(), key=lambda entry: entry["sequence"], reverse=True)
+    return [entry for entry in crowned if present and entry["bundle"] != present["bundle"]]
+
+
+def until(entries: list[Entry], moment: datetime) -> list[Entry]:
+    """The entries that had been written at a moment (with a time zone)."""
+    return [entry for entry in entries if datetime.fromisoformat(entry["time"]) <= moment]
+
+
+def barred(entries: list[Entry]) -> dict[str, Entry]:
+    """Bundles that a person took or kept out of production, and no person has let in since.
+
+    By bundle, the entry that did: a rollback away from it, or a rejection.
+    """
+    out: dict[str, Entry] = {}
+    for entry in entries:
+        by_person = entry.get("decided_by") == "person"
+        if entry["decision"] == "rolled_back":
+            out[entry["from"]["bundle"]] = entry
+            out.pop(entry["bundle"], None)
+        elif by_person and entry["decision"] == "rejected":
+            out[entry["bundle"]] = entry
+        elif by_person and entry["decision"] == "approved":
+            out.pop(entry["bundle"], None)
+    return out
+
+
+def standing(entries: list[Entry]) -> dict[str, tuple[Entry, str]]:
+    """The newest entry about each bundle and, in a word, how it stands; first decided first."""
+    out, crowned = barred(entries), champion(entries)
+    found: dict[str, tuple[Entry, str]] = {}
+    for entry in entries:
+        bundle = entry.get("bundle")
+        if bundle is None:
+            continue
+        word = entry["decision"]
+        if word == "promoted" and crowned is not None and crowned["bundle"] != bundle:
+            word = "former champion"
+        if bundle in out and word != "rejected":
+            word = "rolled back"
+        found[bundle] = (entry, word)
+    return found
+
+
+def withdrawn(entries: list[Entry]) -> set[str]:
+    """The batches that were taken out and not put back."""
+    latest = {e["batch"]: e["decision"] for e in entries if e["decision"] in BATCH_DECISIONS}
+    return {batch for batch, decision in latest.items() if decision == "withdrawn"}

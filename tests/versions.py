@@ -1,0 +1,36 @@
+"""Versions that differ, made of one that was trained."""
+
+import json
+import shutil
+from typing import Any
+
+from mlops_assets.lib.bundles.bundle import digest as digest_of_bundle
+from tests.platform import Platform
+
+
+def variant(made: Platform, number: str, threshold: float) -> dict[str, Any]:
+    """A version that answers as the trained one does, but with another threshold.
+
+    Returns:
+        What the ledger says of a version.
+    """
+    first = made.ledger.entries()[0]
+    scratch = made.home / f"variant-{number}"
+    shutil.copytree(made.store.local(first["path"]), scratch)
+    manifest = json.loads((scratch / "manifest.json").read_text())
+    manifest["threshold"] = threshold
+    (scratch / "manifest.json").write_text(json.dumps(manifest))
+    digest = digest_of_bundle(manifest)
+    path = f"{made.spec.name}/bundles/{digest}"
+    made.store.publish(scratch, path)
+    client = made.mlflow.client()
+    run = client.get_model_version(made.spec.name, first["version"]).run_id
+    registered = client.create_model_version(made.spec.name, path, run, tags={"bundle": digest})
+    assert str(registered.version) == number
+    return {
+        **{name: first[name] for name in ("training_set", "wanted", "batches")},
+        "version": number,
+        "bundle": digest,
+        "path": path,
+        "actor": "test",
+    }
