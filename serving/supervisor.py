@@ -22,10 +22,8 @@ from types import FrameType
 from typing import Final
 
 from serving.roles.suspects import Suspects
-from serving.settings import Settings
+from serving.settings import WORKER, Settings
 
-#: Tells a process that it is a worker, and which.
-WORKER: Final = "SERVING_WORKER_OF"
 #: The status of a worker that has told why it will never start; trying again has no point.
 CANNOT_START: Final = 2
 _METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"

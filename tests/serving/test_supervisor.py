@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.serving.bundles import PAYLOAD, desire, make_bundle, write_state
+from tests.serving.bundles import PAYLOAD, USE_CASE, desire, make_bundle, write_state
 from tests.serving.server import Server, wait_until
 
 Start = Callable[..., Server]
@@ -92,6 +92,36 @@ def test_two_workers_add_up(tmp_path: Path, start_server: Start) -> None:
     text = httpx.get(f"{server.client.base_url}/metrics").text
     assert f'serving_requests_total{{route="/predict",status="200"}} {asked}.0' in text
     assert server.stop() == 0
+
+
+def test_workers_are_as_ready_as_the_worst_of_them(tmp_path: Path, start_server: Start) -> None:
+    desire(tmp_path, None)
+    server = start_server(tmp_path, environ={"SERVING_WORKERS": "2"})
+
+    def asked() -> str:
+        text = httpx.get(f"{server.client.base_url}/metrics").text
+        return next(line for line in text.splitlines() if line.startswith("serving_ready{"))
+
+    def told(value: str) -> bool:
+        # Whoever of them is asked.
+        return {asked() for _ in range(4)} == {f'serving_ready{{use_case="{USE_CASE}"}} {value}'}
+
+    wait_until(
+        lambda: sum('"message": "serving"' in line for line in server.lines) >= 2, "both workers"
+    )
+    assert told("0.0")
+    stopped, other = workers(server)
+    stopped.suspend()
+    desire(tmp_path, make_bundle(tmp_path, 1))
+    wait_until(
+        lambda: httpx.get(f"{server.client.base_url}/health/ready").status_code == 200, "the other"
+    )
+    assert told("0.0")
+    stopped.kill()
+    wait_until(lambda: len(ended(server)) == 1, "the kill to be noticed")
+    wait_until(lambda: len(workers(server)) == 2, "a new worker")
+    wait_until(lambda: told("1.0"), "both to be ready")
+    assert other in workers(server)
 
 
 def test_a_stop_loses_no_request(tmp_path: Path, start_server: Start) -> None:
