@@ -106,9 +106,7 @@ def test_workers_are_as_ready_as_the_worst_of_them(tmp_path: Path, start_server:
         # Whoever of them is asked.
         return {asked() for _ in range(4)} == {f'serving_ready{{use_case="{USE_CASE}"}} {value}'}
 
-    wait_until(
-        lambda: sum('"message": "serving"' in line for line in server.lines) >= 2, "both workers"
-    )
+    wait_until(lambda: sum("withdrawn" in line for line in server.lines) >= 2, "both workers")
     assert told("0.0")
     stopped, other = workers(server)
     stopped.suspend()
