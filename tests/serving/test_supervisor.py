@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,9 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
+from serving.supervisor import _turn_away
 from tests.serving.bundles import PAYLOAD, USE_CASE, desire, make_bundle, write_state
 from tests.serving.server import Server, wait_until
 
@@ -151,6 +155,16 @@ def test_a_stop_loses_no_request(tmp_path: Path, start_server: Start) -> None:
     assert sent_away.is_set()
     assert httpx.get(f"{server.client.base_url}/health/ready").json()["status"] == "draining"
     assert server.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets have no filters")
+def test_who_has_connected_is_accepted_when_nobody_else_can() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, socket.create_connection(listener.getsockname()):
+        _turn_away(listener)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(listener.getsockname(), timeout=0.3)
+        listener.accept()[0].close()
 
 
 def test_a_worker_that_starts_anew_serves_what_served(tmp_path: Path, start_server: Start) -> None:
