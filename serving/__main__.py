@@ -6,12 +6,14 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from serving.logs import configure
-from serving.settings import Settings, SettingsError, load_settings
+from serving.settings import WORKER, Settings, SettingsError, load_settings, unknown_variables
 from serving.storage.origin import open_cache
-from serving.supervisor import WORKER, Supervisor
+from serving.supervisor import Supervisor
 
 _BACKLOG = 2048
 
@@ -41,12 +43,19 @@ def main(arguments: Sequence[str]) -> int:
         # still wait would print what is no log line, and may crash.
         logging.shutdown()
         os._exit(status)
+    configure(settings.log_level)
+    if (problem := _spool_problem(settings)) and settings.is_production:
+        print(f"serving: {problem}", file=sys.stderr)
+        return 2
     try:
         listener = _listen(settings)
     except OSError as error:
         print(f"serving: {_explain(error, settings)}", file=sys.stderr)
         return 1
-    configure(settings.log_level)
+    for unknown in unknown_variables(os.environ):
+        log.warning(unknown)
+    if problem:
+        log.warning("predictions are not logged", extra={"fields": {"problem": problem}})
     port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "https" if settings.tls_certificate else "http"
@@ -57,6 +66,21 @@ def main(arguments: Sequence[str]) -> int:
     )
     with listener:
         return Supervisor(settings, arguments, listener).run()
+
+
+def _spool_problem(settings: Settings) -> str | None:
+    """Why nothing could be logged, or None. A full disk is no reason: the log waits for room."""
+    folder = Path(settings.log_spool)
+    try:
+        if settings.prediction_log:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            reason = f"{folder}: {error.strerror}"
+            return f"no spool for the prediction log: {reason}: choose another with --log-spool"
+    return None
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -1,8 +1,8 @@
 """Every metric of the server.
 
 What is counted is counted by prometheus-client, which adds up several workers where
-PROMETHEUS_MULTIPROC_DIR names their folder. What is so at this moment (which version serves) is
-read when it is asked for.
+PROMETHEUS_MULTIPROC_DIR names their folder; what is so at this moment is the worst, the sum or the
+greatest over those that live. Only which bundles serve is told by the worker that is asked.
 """
 
 import os
@@ -94,18 +94,28 @@ class Metrics:
         self._log_dropped = counter("log_dropped", "Records that the prediction log lost", "reason")
         self._log_stored = counter("log_stored", "Records that reached the storage root")
 
-        def backlog(name: str, help_: str, mode: Literal["livesum", "livemax"]) -> Gauge:
-            name = f"serving_log_backlog_{name}"
-            return Gauge(name, help_, registry=registry, multiprocess_mode=mode)
+        def gauge(
+            name: str, help_: str, mode: Literal["livemin", "livesum", "livemax"], *labels: str
+        ) -> Gauge:
+            return Gauge(
+                f"serving_{name}", help_, labels, registry=registry, multiprocess_mode=mode
+            )
 
-        self._log_records = backlog("records", "Records on their way to the storage", "livesum")
-        self._log_bytes = backlog("bytes", "Size of what waits on the disk", "livesum")
-        self._log_seconds = backlog("seconds", "Age of the oldest record on its way", "livemax")
+        # A worker that does not live any more has no say, and one that starts has no champion yet.
+        self._ready = gauge("ready", "1 when every worker has a champion", "livemin", "use_case")
+        self._log_records = gauge(
+            "log_backlog_records", "Records on their way to the storage", "livesum"
+        )
+        self._log_bytes = gauge("log_backlog_bytes", "Size of what waits on the disk", "livesum")
+        self._log_seconds = gauge(
+            "log_backlog_seconds", "Age of the oldest record on its way", "livemax"
+        )
         self._seen: dict[str, int] = {}
         for use_case in use_cases:
+            self._ready.labels(use_case)
             self._swaps.labels(use_case)
             self._failures.labels(use_case)
-        self._state = _State()
+        self._state = _Bundles()
         self.registry.register(self._state)
         # Looking a series up by its labels costs more than moving it.
         self._of = lru_cache(4096)(lambda metric, *labels: metric.labels(*labels))
@@ -156,6 +166,7 @@ class Metrics:
 
     def follows(self, use_case: str, roles: Mapping[str, tuple[str, str]]) -> None:
         """Say what serves of a use case now: version and digest by role."""
+        self._ready.labels(use_case).set("champion" in roles)
         self._state.roles[use_case] = roles
 
     def swapped(self, use_case: str) -> None:
@@ -189,20 +200,18 @@ class Metrics:
         return _generate_latest(together)
 
 
-class _State(Collector):
-    """What serves at this moment, in the worker that is asked."""
+class _Bundles(Collector):
+    """Which bundles serve at this moment, in the worker that is asked."""
 
     def __init__(self) -> None:
         self.roles: dict[str, Mapping[str, tuple[str, str]]] = {}
 
     def collect(self) -> Iterable[Metric]:
-        ready = GaugeMetricFamily("serving_ready", "1 when a champion serves", labels=["use_case"])
         info = GaugeMetricFamily(
             "serving_bundle_info", "A bundle that serves",
             labels=["use_case", "role", "version", "digest"],
         )  # fmt: skip
         for use_case, roles in dict(self.roles).items():
-            ready.add_metric([use_case], float("champion" in roles))
             for role, (version, digest) in roles.items():
                 info.add_metric([use_case, role, version, digest], 1.0)
-        return [ready, info]
+        return [info]

@@ -5,27 +5,28 @@ worker starts anew. A model is native code and can take its whole process down: 
 a worker that crashed is off from then on (see `serving.roles.suspects`).
 """
 
+import ctypes
 import json
 import logging
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Final
 
 from serving.roles.suspects import Suspects
-from serving.settings import Settings
+from serving.settings import WORKER, Settings
 
-#: Tells a process that it is a worker, and which.
-WORKER: Final = "SERVING_WORKER_OF"
 #: The status of a worker that has told why it will never start; trying again has no point.
 CANNOT_START: Final = 2
 _METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -35,6 +36,11 @@ _CRASHES: Final = 10
 _CRASH_SECONDS: Final = 60.0
 # On top of what a worker itself may take to finish what it has begun.
 _STOP_SECONDS: Final = 40.0
+
+# Of Linux; Python has no name for it.
+_SO_ATTACH_FILTER: Final = 26
+# A program of the classic Berkeley packet filter: return 0, for "keep nothing of it".
+_DROP: Final = struct.pack("HBBI", 0x06, 0, 0, 0)
 
 log = logging.getLogger("serving")
 
@@ -133,11 +139,14 @@ class Supervisor:
     def _stop(self) -> None:
         for worker in self._workers.values():
             worker.send_signal(signal.SIGTERM)
-        # From here on only workers take clients, and they are about to stop.
-        self._listener.close()
         asked = len(self._signals)
-        deadline = monotonic() + self._settings.drain_seconds + _STOP_SECONDS
+        drained = monotonic() + self._settings.drain_seconds
+        deadline = drained + _STOP_SECONDS
         while any(worker.poll() is None for worker in self._workers.values()):
+            if monotonic() >= drained and self._listener.fileno() >= 0:
+                # From here on only workers take clients, and they are about to stop.
+                _turn_away(self._listener)
+                self._listener.close()
             # Whoever asks a second time does not want to wait.
             if monotonic() > deadline or len(self._signals) > max(asked, 1):
                 return
@@ -146,3 +155,18 @@ class Supervisor:
                     worker.wait(_LOOK_SECONDS)
                 except subprocess.TimeoutExpired:
                     break
+
+
+def _turn_away(listener: socket.socket) -> None:
+    """Let nobody connect to a socket any more, so that it can be closed once nobody waits.
+
+    Its kernel answers for it: whoever has connected when it closes, and was not accepted yet, would
+    be cut off with his request. Elsewhere than on Linux that is what happens.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(_DROP, len(_DROP))
+    with suppress(OSError):  # a sandbox that knows no filters
+        listener.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program))
+        )

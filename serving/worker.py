@@ -25,8 +25,8 @@ from serving.tracing import TracingError
 
 # Requests in flight may finish within this time; then the process goes.
 _FINISH_SECONDS: Final = 30
-# Within which the requests of connections that were just taken are there.
-_LAST_SECONDS: Final = 0.3
+# Within which connections that are waiting are taken, and the requests of those are there.
+_LAST_SECONDS: Final = 0.2
 BACKLOG: Final = 2048
 
 
@@ -45,8 +45,10 @@ class _Server(uvicorn.Server):
             self._stop_at = monotonic() + self._drain_seconds
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # No more are taken; who was taken a moment ago has not been read yet, and uvicorn would
-        # close its connection without an answer.
+        # Nobody connects any more (see the supervisor), but who has connected is still accepted.
+        await asyncio.sleep(_LAST_SECONDS)
+        # Who was accepted a moment ago has not been read yet, and uvicorn would close that
+        # connection without an answer.
         for server in self.servers:
             server.close()
         for each in sockets or []:

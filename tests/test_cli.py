@@ -164,7 +164,9 @@ def test_keys_are_made_and_shown_once(tmp_path: Path) -> None:
     ]
     again = mlops(tmp_path, "keys", "new", str(file))
     assert again.returncode == 1
-    assert "File exists" in again.stderr
+    assert again.stderr.splitlines() == [
+        f"mlops: {file} is there already, and may be a key in use; name a new file"
+    ]
     assert file.read_text().strip() == private
 
     made = mlops(tmp_path, "keys", "api", "alice")

@@ -30,7 +30,12 @@ def add(commands: Commands) -> None:
 def _new(options: argparse.Namespace) -> int:
     key = signing.SigningKey.new()
     # Readable by its owner only, from its first byte, and never over a key that may be in use.
-    descriptor = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        descriptor = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise FileExistsError(
+            f"{options.file} is there already, and may be a key in use; name a new file"
+        ) from None
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(key.private + "\n")
     print(f"key {key.id}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
+from mlops_assets.lib.spec.specs import UnknownUseCaseError
 
 if TYPE_CHECKING:
     from mlops_assets.load import Payloads
@@ -21,7 +22,7 @@ def add(commands: Commands) -> None:
     load = commands.add_parser(
         "load",
         help="test a serving app under load",
-        epilog="Exits with 1 if a limit is broken or an answer is wrong.",
+        epilog="Exits with 1 if a limit is broken or an answer is wrong, 2 for a wrong call.",
     )
     load.add_argument("url", nargs="?", help="default: http://127.0.0.1:$MLOPS_SERVING_PORT")
     load.add_argument("--path", default="/predict", help="default: %(default)s")
@@ -64,6 +65,15 @@ def add(commands: Commands) -> None:
 
 
 def _load(options: argparse.Namespace) -> int:
+    try:
+        return _test(options)
+    except (FileNotFoundError, UnknownUseCaseError, ValueError) as error:
+        # Whoever calls it from a pipeline must be able to tell this from a limit that is broken.
+        print(f"mlops load: {error}", file=sys.stderr)
+        return 2
+
+
+def _test(options: argparse.Namespace) -> int:
     from mlops_assets.load import Limits, LoadTester
 
     latency = {name: getattr(options, name) for name in LATENCIES}

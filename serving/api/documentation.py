@@ -5,6 +5,7 @@ Examples of answers are computed, by the bundle, from the example that its contr
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ from serving.roles.use_case import UseCase
 
 _JSON: Final = "application/json"
 _PREDICTION_ID: Final = "3f2b8c1e9d604a57b1c0de5f7a8e6d24"
+_OBSERVED_AT: Final = datetime(2026, 1, 31, 12)
 # A page is drawn in the event loop, which has no time for a whole explanation.
 _BACKGROUND_OF_EXAMPLE: Final = 4
 _LIST: Final = ", a list"
@@ -117,10 +119,10 @@ def _feedback(served: Served) -> tuple[Any, Any]:
     said = {
         "prediction_id": _PREDICTION_ID,
         "label": manifest.classes.positive.value,
-        "observed_at": "2026-01-31T12:00:00Z",
+        "observed_at": f"{_OBSERVED_AT.isoformat()}Z",
         "source": "follow-up",
     }
-    (record,) = read_feedback([said], manifest.use_case, manifest.classes)
+    (record,) = read_feedback([said], manifest.use_case, manifest.classes, _OBSERVED_AT)
     return said, {"accepted": 1, "ids": [record.id]}
 
 
@@ -161,7 +163,11 @@ def _feedback_schema(served: Served) -> dict[str, Any]:
         "properties": {
             "prediction_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
             "label": {"enum": labels, "description": "The true class, by its value or its name."},
-            "observed_at": {"type": nullable, "format": "date-time"},
+            "observed_at": {
+                "type": nullable,
+                "format": "date-time",
+                "description": "When it was seen to be true; not in the future.",
+            },
             "source": {"type": nullable, "minLength": 1, "maxLength": LONGEST_SOURCE},
         },
         "required": ["prediction_id", "label"],

@@ -52,7 +52,7 @@ def build_explain_router(
                 raise RefusedError(409, detail) from None
         return JSONResponse(found if many else found[0])
 
-    @router.post("/explain", **documented)
+    @router.post("/explain", **documented, include_in_schema=len(use_cases) == 1)
     async def explain_rows(request: Request, version: _Version = None) -> JSONResponse:
         """Tell how much each feature moved the answer away from the usual one.
 

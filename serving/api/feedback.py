@@ -7,6 +7,7 @@ that a client may say them again until it knows that they were heard.
 import hashlib
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,6 +20,8 @@ LONGEST_SOURCE: Final = 64
 _PREDICTION_ID: Final = re.compile("[0-9a-f]{32}")
 _FIELDS: Final = ("prediction_id", "label", "observed_at", "source")
 _ID_CHARACTERS: Final = 32
+# By which a client's clock may be ahead of this one.
+_SKEW: Final = timedelta(minutes=5)
 
 Value = bool | int | float | str
 
@@ -55,13 +58,16 @@ class Feedback(NamedTuple):
 Keep = Callable[[list[Feedback], str, float], None]
 
 
-def read_feedback(payloads: list[object], use_case: str, classes: Classes) -> list[Feedback]:
+def read_feedback(
+    payloads: list[object], use_case: str, classes: Classes, now: datetime
+) -> list[Feedback]:
     """Check the feedback of one request.
 
     Args:
         payloads: What the request holds, an object each.
         use_case: Whose predictions they are about.
         classes: What a label may be, by value or by name.
+        now: The time, in UTC and without a time zone: nothing later can have been observed.
 
     Raises:
         RowError: With every problem of the first object that has any.
@@ -69,7 +75,7 @@ def read_feedback(payloads: list[object], use_case: str, classes: Classes) -> li
     found = []
     for number, payload in enumerate(payloads):
         try:
-            found.append(_read(payload, use_case, classes))
+            found.append(_read(payload, use_case, classes, now + _SKEW))
         except RowError as error:
             where = ["body", number] if len(payloads) > 1 else ["body"]
             problems = [{**problem, "loc": [*where, *problem["loc"]]} for problem in error.problems]
@@ -77,7 +83,7 @@ def read_feedback(payloads: list[object], use_case: str, classes: Classes) -> li
     return found
 
 
-def _read(payload: object, use_case: str, classes: Classes) -> Feedback:
+def _read(payload: object, use_case: str, classes: Classes, latest: datetime) -> Feedback:
     if not isinstance(payload, dict):
         message = f"must be a JSON object; got {shown(payload)}"
         raise RowError([{"loc": [], "msg": message, "type": "model_attributes_type"}])
@@ -101,7 +107,7 @@ def _read(payload: object, use_case: str, classes: Classes) -> Feedback:
         use_case,
         read("prediction_id", _prediction_id, required=True),
         read("label", lambda value: _label(value, classes), required=True),
-        read("observed_at", lambda value: convert("timestamp", value)),
+        read("observed_at", lambda value: _observed_at(value, latest)),
         read("source", _source),
     )
     if problems:
@@ -127,6 +133,13 @@ def _label(value: object, classes: Classes) -> Value:
             return each.value
     choices = " or ".join(f"{shown(each.value)} ({shown(each.label)})" for each in both)
     raise InvalidValueError("enum", f"must be {choices}; got {shown(value)}")
+
+
+def _observed_at(value: object, latest: datetime) -> str:
+    text: str = convert("timestamp", value)
+    if datetime.fromisoformat(text) > latest:
+        raise InvalidValueError("future", f"must not be in the future; got {shown(value)}")
+    return text
 
 
 def _source(value: object) -> str:

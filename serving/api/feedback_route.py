@@ -1,7 +1,7 @@
 """The endpoint `/feedback`; see `serving.api.feedback`."""
 
 from collections.abc import Mapping
-from time import time
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -44,17 +44,18 @@ def build_feedback_router(
         if not settings.prediction_log:
             raise RefusedError(501, "this server records nothing: its prediction log is off")
         payloads, _ = read_payloads(await read_body(request.receive), settings.batch_rows)
+        now = datetime.now(UTC)
         with predict.refusing():
             classes = use_case.find().bundle.manifest.classes
-            records = read_feedback(payloads, use_case.name, classes)
+            records = read_feedback(payloads, use_case.name, classes, now.replace(tzinfo=None))
         try:
-            keep(records, request_id_of(request.scope), time())
+            keep(records, request_id_of(request.scope), now.timestamp())
         except FullError as error:
             raise RefusedError(503, str(error), retry=True) from None
         found = {"accepted": len(records), "ids": [record.id for record in records]}
         return JSONResponse(found, 202)
 
-    @router.post("/feedback", **documented)
+    @router.post("/feedback", **documented, include_in_schema=len(use_cases) == 1)
     async def feedback(request: Request) -> JSONResponse:
         """Tell what turned out to be true of a prediction, or of several.
 

@@ -37,6 +37,8 @@ def build_router(
     """
     router = APIRouter(responses=refusals(500))
     Name = Annotated[str, Path(examples=list(use_cases))]  # noqa: N806  # a type
+    # Of several use cases one has to be named; without, it is 404 with the reason.
+    alone = len(use_cases) == 1
     documented: dict[str, Any] = {
         "tags": [PREDICTIONS],
         "response_model": Prediction | list[Prediction],
@@ -47,7 +49,7 @@ def build_router(
         ),
     }
 
-    @router.post("/predict", **documented)
+    @router.post("/predict", **documented, include_in_schema=alone)
     async def predict_rows(entity: _Entity = None) -> None:
         """Predict one row, or a list of rows."""
 
@@ -55,7 +57,12 @@ def build_router(
     async def predict_rows_of(use_case: Name, entity: _Entity = None) -> None:
         """Predict rows of a named use case."""
 
-    @router.get("/model", tags=[OPERATION], responses=refusals(404, *ACCESS))
+    @router.get(
+        "/model",
+        tags=[OPERATION],
+        responses=refusals(404, *ACCESS),
+        include_in_schema=alone,
+    )
     async def model() -> dict[str, Any]:
         """Tell what serves, what should serve, and why they differ if they do."""
         return _model(predict.choose(None, "/model"), settings)

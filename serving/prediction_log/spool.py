@@ -248,6 +248,15 @@ def abandoned(folder: Path, seconds: float) -> list[Path]:
     return found
 
 
+def damaged(folder: Path) -> list[Path]:
+    """Segments of a spool that could not be read and were set aside for a person.
+
+    Args:
+        folder: The spool, for any number of workers and storage roots.
+    """
+    return sorted(folder.glob(f"*/{_DAMAGED}/*{_SUFFIX}"))
+
+
 def _is_held(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY)

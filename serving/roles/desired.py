@@ -90,18 +90,31 @@ def read_desired(content: bytes, where: str, use_case: str, environment: str) ->
             raise BundleError(f"{where}: {name}: expected {expected!r}, found {found!r:.80}")
     roles: dict[str, Role] = {}
     problems: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for name in (CHAMPION, *ON_TRIAL):
         if (raw := state.roles.get(name)) is None:
             continue
         try:
-            roles[name] = Role.model_validate(raw)
+            role = Role.model_validate(raw)
         except ValidationError as error:
+            problem = f"{where}: {_first(error, 'roles', name)}"
             if name == CHAMPION:
-                raise BundleError(f"{where}: {_first(error)}") from None
-            problems[name] = f"{where}: roles.{name}.{_first(error)}"
+                raise BundleError(problem) from None
+            problems[name] = problem
+            continue
+        if digests.setdefault(role.version, role.digest) != role.digest:
+            # Metrics and answers name versions: nobody could tell which of the two it was.
+            problems[name] = (
+                f"{where}: roles.{name}.version: {role.version!r} is the version of another role, "
+                "with another digest"
+            )
+            continue
+        roles[name] = role
     return DesiredState(roles, problems, state.salt)
 
 
-def _first(error: ValidationError) -> str:
+def _first(error: ValidationError, *within: str) -> str:
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {first['input']!r:.80}"
+    where = ".".join(map(str, (*within, *first["loc"])))
+    said = "must be a JSON object" if first["type"] == "model_type" else first["msg"]
+    return f"{where}: {said}, found {first['input']!r:.80}".removeprefix(": ")

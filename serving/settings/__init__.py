@@ -2,7 +2,9 @@
 
 import argparse
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final, Self
 
 from pydantic import ValidationError, model_validator
@@ -24,6 +26,13 @@ _SETTINGS: Final = {
     setting.name: setting for concern in CONCERNS.values() for setting in settings_of(concern)
 }
 _PRODUCTION: Final = "production"
+_PREFIX: Final = "SERVING_"
+#: Tells a process that it is a worker, and which; no setting, for its supervisor sets it.
+WORKER: Final = "SERVING_WORKER_OF"
+# What Kubernetes sets in every pod for a service whose name begins with "serving".
+_OF_KUBERNETES: Final = re.compile(
+    r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$"
+)
 
 
 class SettingsError(ValueError):
@@ -33,11 +42,16 @@ class SettingsError(ValueError):
 class Settings(OriginSettings, AnsweringSettings, PredictionLogSettings, AccessSettings):
     """What the server needs to know before it starts. Each concern declares its own."""
 
+    @property
+    def is_production(self) -> bool:
+        """Whether what is doubtful keeps the server from starting, and is no mere warning."""
+        return self.environment == _PRODUCTION
+
     @model_validator(mode="after")
     def _safe(self) -> Self:
         """Refuse to start where nobody would notice that a door is open."""
         trust = self.trust()
-        if self.environment == _PRODUCTION and not trust:
+        if self.is_production and not trust:
             raise ValueError(
                 "environment 'production' serves only bundles that somebody vouches for: set "
                 "SERVING_TRUSTED_KEYS (or …_FILE) or SERVING_ALLOWED_DIGESTS"
@@ -77,9 +91,26 @@ def load_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> Setti
     if not values["use_cases"]:
         raise SettingsError("no use case to serve: give --use-case NAME or set SERVING_USE_CASE")
     try:
-        return Settings.model_validate({k: v for k, v in values.items() if v is not None})
+        settings = Settings.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
         raise SettingsError("; ".join(map(_explain, error.errors()))) from None
+    if settings.is_production and (unknown := unknown_variables(environ)):
+        raise SettingsError("; ".join(unknown))
+    return settings
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Say of each variable that looks like a setting and is none which one may be meant.
+
+    Never its value, which may be a secret.
+    """
+    known = {WORKER, *(each for setting in _SETTINGS.values() for each in setting.variables)}
+    found = []
+    for name in sorted(environ.keys() - known):
+        if name.startswith(_PREFIX) and environ[name] and not _OF_KUBERNETES.search(name):
+            near = get_close_matches(name, sorted(known - {WORKER}), 1, 0)
+            found.append(f"{name} is no setting of this server; is {near[0]} meant?")
+    return found
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,11 +1,12 @@
 """What to serve, and from where."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from serving.settings.declared import Concern, Given
 from serving.storage.bucket import SCHEME, check_url
@@ -27,12 +28,20 @@ def _names(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
+def _differ(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is named more than once")
+    return names
+
+
 class OriginSettings(Concern):
     """A desired state in a storage root to follow, or a bundle that is fixed at start."""
 
     use_cases: Annotated[
         tuple[Name, ...],
         BeforeValidator(_names),
+        AfterValidator(_differ),
         # Nearly always one is served.
         Given(option="--use-case", variables=("SERVING_USE_CASE",)),
     ] = Field(min_length=1, description="the use cases to serve, a comma between; required")

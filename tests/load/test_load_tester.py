@@ -207,6 +207,7 @@ def test_the_command_says_which_limits_are_broken(
         (["--header-env", "X-API-Key=NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE is not set"),
         (["--rows", "/does/not/exist.jsonl"], "/does/not/exist.jsonl"),
         (["--batch", "0"], "a request of 0 rows cannot be made"),
+        (["--check", "nothing"], "no use case 'nothing'"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(
@@ -218,7 +219,7 @@ def test_a_wrong_call_says_what_is_wrong(
 ) -> None:
     rows = tmp_path / "rows.json"
     rows.write_text('[{"probability": 0.5}]')
-    assert main(["load", server.url, "--rows", str(rows), *arguments]) == 1
+    assert main(["load", server.url, "--rows", str(rows), *arguments]) == 2
     assert said in capsys.readouterr().err
 
 

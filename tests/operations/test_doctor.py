@@ -21,6 +21,7 @@ from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.doctor.examine import as_text, examine
 from mlops_assets.operations.doctor.finding import Finding
 from tests.platform import HEART, Platform, environment
+from tests.serving.logged import add, ids_in, make, names, wait_for_records
 from tests.serving.server import wait_until
 
 MLOPS = Path(sys.executable).parent / "mlops"
@@ -94,6 +95,35 @@ def test_half_written_files_are_counted_when_they_are_old(used: Path) -> None:
     finding = found("storage")
     assert finding.level == "warn"
     assert "mlops prune" in finding.do
+
+
+def test_a_damaged_segment_is_found_and_taken_again_once_it_is_mended(home: Path) -> None:
+    log = make(home, log_roll_seconds=3600)
+    log.start()
+    add(log, names(0, 3))
+    spool = home / "spool"
+    wait_until(
+        lambda: [path.read_bytes().count(b"\n") for path in spool.rglob("*.ndjson")] == [4],
+        "a segment of three records",
+    )
+    (segment,) = spool.rglob("*.ndjson")
+    aside = segment.parents[1] / "damaged" / "worker-000001.ndjson"
+    aside.parent.mkdir()
+    segment.rename(aside)
+    assert log.stop()
+    assert log.dropped == {"damaged": 3}
+    finding = found("spool")
+    assert finding.level == "warn"
+    assert finding.said.endswith(f"for example {aside}")
+    mended = aside.parents[1] / "mended"
+    assert f"put the file into {mended}, from where" in finding.do
+    mended.mkdir()
+    aside.rename(mended / aside.name)
+    log = make(home)
+    log.start()
+    assert wait_for_records(log, 3)
+    assert ids_in(home / "storage") == names(0, 3)
+    assert found("spool").level == "ok"
 
 
 def test_a_spool_that_nobody_empties_is_found(home: Path) -> None:

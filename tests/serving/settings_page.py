@@ -14,7 +14,9 @@ HEAD = """\
 
 An option comes before the environment, and the first variable that is set before the others; an
 empty one counts as unset. What has no option would be seen in the list of processes. A wrong or
-missing setting is one line on standard error and status 2.
+missing setting is one line on standard error and status 2. A variable that begins with `SERVING_`
+and is none of these is mistyped: the server does not start with one in the environment
+`production`, and warns in any other.
 
 Made by `python -m tests.serving.settings_page`.
 """

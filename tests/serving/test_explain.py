@@ -1,9 +1,12 @@
 import asyncio
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from serving.api.explain import Explainer, explain
@@ -109,6 +112,30 @@ def test_few_may_wait(bundle: Bundle) -> None:
     explainer.stop()
     assert [type(each) for each in found] == [list] * 8 + [BusyError] * 2
     assert found[0] == [last]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
+def test_answers_come_first(
+    steady: Server, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(steady, PAYLOAD)
+    (worker,) = psutil.Process(steady.process.pid).children()
+    nice = [os.getpriority(os.PRIO_PROCESS, thread.id) for thread in worker.threads()]
+    assert sorted(nice) == [*[0] * (len(nice) - 1), 10]
+
+    real, asked = Bundle.probabilities, []
+
+    def counting(self: Bundle, points: Any) -> Any:
+        asked.append(len(points))
+        return real(self, points)
+
+    monkeypatch.setattr(Bundle, "probabilities", counting)
+    explain(bundle, [bundle.contract.validate_row(PAYLOAD)])
+    # Two walks for each background row, which take a step for each feature.
+    assert (
+        sum(asked) == len(bundle.background) * 2 * (len(FEATURES) + 1) + len(bundle.background) + 1
+    )
+    assert max(asked) == 256
 
 
 def test_example_may_be_explained_by_a_part_of_the_background(bundle: Bundle) -> None:

@@ -1,5 +1,5 @@
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ from tests.serving.bundles import PAYLOAD, USE_CASE, desire, make_bundle
 
 PREDICTION = "0123456789abcdef" * 2
 SAID = {"prediction_id": PREDICTION, "label": 1}
+
+
+def soon(minutes: int) -> str:
+    return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
 
 
 def make_app(root: Path, serves: bool = True, **settings: Any) -> App:
@@ -70,6 +74,11 @@ def test_same_words_have_the_same_id(tmp_path: Path) -> None:
     assert records[2]["source"] == "ward 3"
 
 
+def test_a_clock_may_be_some_minutes_ahead(tmp_path: Path) -> None:
+    app = make_app(tmp_path)
+    assert post(app, {**SAID, "observed_at": soon(minutes=4)}).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
@@ -80,6 +89,7 @@ def test_same_words_have_the_same_id(tmp_path: Path) -> None:
         ({**SAID, "label": True}, "must be 0"),
         ({**SAID, "label": [1]}, "got an array"),
         ({**SAID, "observed_at": "yesterday"}, "must be an ISO 8601 time"),
+        ({**SAID, "observed_at": soon(minutes=10)}, "observed_at: must not be in the future; got"),
         ({**SAID, "source": ""}, "must have 1 to 64 characters; got 0"),
         ({**SAID, "source": "x" * 65}, "must have 1 to 64 characters; got 65"),
         ({**SAID, "note": "?"}, "has fields besides prediction_id, label, observed_at, source: 1"),

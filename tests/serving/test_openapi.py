@@ -1,9 +1,12 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from serving.app import App
+from serving.settings import Settings
 from tests.serving.bundles import desire, make_bundle
 from tests.serving.fuzz import fuzz
 from tests.serving.server import Server
@@ -68,6 +71,17 @@ def test_everything_is_described(url: str) -> None:
                 assert answer["description"], (method, path, status)
                 assert answer["content"], (method, path, status)
             assert "500" in operation["responses"]
+
+
+def test_of_several_use_cases_each_has_to_be_named(tmp_path: Path) -> None:
+    settings = Settings(
+        use_cases=("heart_disease", "churn"),
+        storage_root=str(tmp_path),
+        log_spool=str(tmp_path / "spool"),
+    )
+    paths = App(settings).documented.openapi()["paths"]
+    assert {"/predict/{use_case}", "/model/{use_case}"} <= paths.keys()
+    assert paths.keys().isdisjoint({"/predict", "/explain", "/feedback", "/model"})
 
 
 def test_nothing_made_up_gets_an_answer_that_is_not_documented(url: str) -> None:

@@ -108,12 +108,31 @@ def test_unknown_roles_do_no_harm(tmp_path: Path, second: Built, follower: Follo
     assert (version(follower), follower.state.problem) == ("2", None)
 
 
+def test_a_version_is_one_bundle(
+    tmp_path: Path, first: Built, second: Built, follower: Follower
+) -> None:
+    challenger = {**second.role, "version": first.version}
+    # One bundle under two versions can be told apart.
+    shadow = {**first.role, "version": "3"}
+    desire(
+        tmp_path,
+        None,
+        roles={"champion": first.role, "challenger": challenger, "shadow": shadow},
+    )
+    follower.look()
+    assert set(follower.state.roles) == {"champion", "shadow"}
+    problem = "roles.challenger.version: '1' is the version of another role, with another digest"
+    assert problem in str(follower.state.trial_problems["challenger"])
+    assert follower.state.problem is None
+
+
 @pytest.mark.parametrize(
     ("write", "problem"),
     [
         (lambda root, good: write_state(root, "{"), "cannot be read: Expecting property name"),
         (lambda root, good: write_state(root, ""), "cannot be read"),
-        (lambda root, good: write_state(root, "[]"), "valid dictionary"),
+        (lambda root, good: write_state(root, "[]"), "dev.json: must be a JSON object, found []"),
+        (lambda root, good: write_state(root, '":"'), "dev.json: must be a JSON object, found ':'"),
         (lambda root, good: write_state(root, "[" * 10**5), "cannot be read"),
         (
             lambda root, good: desire(root, good, schema_version=2),
@@ -129,7 +148,11 @@ def test_unknown_roles_do_no_harm(tmp_path: Path, second: Built, follower: Follo
         ),
         (
             lambda root, good: desire(root, good, roles={"champion": {"version": "2"}}),
-            "bundle: Field required",
+            "dev.json: roles.champion.bundle: Field required",
+        ),
+        (
+            lambda root, good: desire(root, good, roles={"champion": 5}),
+            "dev.json: roles.champion: must be a JSON object, found 5",
         ),
         (
             lambda root, good: desire(root, good, roles={"champion": {**good.role, "version": ""}}),

@@ -3,16 +3,17 @@ import logging
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from serving.__main__ import main
 from serving.logs import JsonFormatter
-from serving.settings import CONCERNS, Settings, SettingsError, load_settings
+from serving.settings import CONCERNS, Settings, SettingsError, load_settings, unknown_variables
 from serving.settings.declared import settings_of
 from tests.serving.bundles import USE_CASE, Built
-from tests.serving.server import ROOT, WARNINGS, clean_environment
+from tests.serving.server import ROOT, WARNINGS, Server, clean_environment, wait_until
 from tests.serving.settings_page import PAGE, page
 
 
@@ -119,6 +120,7 @@ def test_help_and_page_tell_of_every_setting(capsys: pytest.CaptureFixture[str])
     [
         ({"SERVING_USE_CASE": ""}, "no use case to serve: give --use-case NAME or set SERVING_USE"),
         ({"SERVING_USE_CASE": "../x"}, r"--use-case or SERVING_USE_CASE = '../x': String should"),
+        ({"SERVING_USE_CASE": "a,b, a"}, r"--use-case or SERVING_USE_CASE = 'a,b, a': a is named"),
         ({"SERVING_PORT": "70000"}, r"--port or SERVING_PORT = '70000': Input should be less"),
         ({"SERVING_PORT": "http"}, r"--port or SERVING_PORT = 'http': Input should be a valid int"),
         ({"SERVING_POLL_SECONDS": "0.1"}, r"--poll-seconds or SERVING_POLL_SECONDS = '0.1'"),
@@ -135,6 +137,48 @@ def test_refused(variables: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=message) as error:
         load_settings([], {"SERVING_USE_CASE": "churn", **variables})
     assert "\n" not in str(error.value)
+
+
+def test_a_variable_that_is_no_setting_is_told_without_its_value() -> None:
+    mistyped = {"SERVING_API_KEY": "secret", "SERVING_WORKRES": "4", "SERVING_RATES": ""}
+    of_kubernetes = {
+        "SERVING_CHURN_SERVICE_HOST": "10.0.0.1",
+        "SERVING_CHURN_SERVICE_PORT_HTTP": "80",
+        "SERVING_CHURN_PORT": "tcp://10.0.0.1:80",
+        "SERVING_CHURN_PORT_80_TCP_ADDR": "10.0.0.1",
+    }
+    environ = {**mistyped, **of_kubernetes, "SERVING_ALLOWED_DIGESTS": "a" * 64}
+    said = [
+        "SERVING_API_KEY is no setting of this server; is SERVING_API_KEYS meant?",
+        "SERVING_WORKRES is no setting of this server; is SERVING_WORKERS meant?",
+    ]
+    assert unknown_variables(environ) == said
+    load_settings(["--use-case", "churn"], environ)
+    with pytest.raises(SettingsError) as error:
+        load_settings(["--use-case", "churn", "--environment", "production"], environ)
+    assert str(error.value) == "; ".join(said)
+
+
+def test_a_spool_that_cannot_be_made_keeps_production_from_starting(
+    tmp_path: Path, start_server: Callable[..., Server]
+) -> None:
+    spool = tmp_path / "spool"
+    spool.touch()
+    given = {"SERVING_LOG_SPOOL": str(spool), "SERVING_ALLOWED_DIGESTS": "a" * 64}
+    problem = (
+        f"no spool for the prediction log: {spool}: File exists: choose another with --log-spool"
+    )
+    production = {**given, "SERVING_USE_CASE": USE_CASE, "SERVING_ENVIRONMENT": "production"}
+    ended = run("-m", "serving", **production)
+    assert (ended.returncode, ended.stderr.splitlines()) == (2, [f"serving: {problem}"])
+    server = start_server(tmp_path, environ={**given, "SERVING_WORKRES": "4"})
+    wait_until(lambda: len(server.log) >= 3, "the start")
+    said = {line["message"]: line for line in server.log}
+    assert said["predictions are not logged"]["problem"] == problem
+    assert "SERVING_WORKRES is no setting of this server; is SERVING_WORKERS meant?" in said
+    assert server.client.get("/health/live").status_code == 200
+    # What is mended while it runs is found: nothing holds up the stop.
+    spool.unlink()
 
 
 def test_start_without_a_use_case() -> None:

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +14,10 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
-from tests.serving.bundles import PAYLOAD, desire, make_bundle, write_state
+from serving.supervisor import _turn_away
+from tests.serving.bundles import PAYLOAD, USE_CASE, desire, make_bundle, write_state
 from tests.serving.server import Server, wait_until
 
 Start = Callable[..., Server]
@@ -94,6 +98,34 @@ def test_two_workers_add_up(tmp_path: Path, start_server: Start) -> None:
     assert server.stop() == 0
 
 
+def test_workers_are_as_ready_as_the_worst_of_them(tmp_path: Path, start_server: Start) -> None:
+    desire(tmp_path, None)
+    server = start_server(tmp_path, environ={"SERVING_WORKERS": "2"})
+
+    def asked() -> str:
+        text = httpx.get(f"{server.client.base_url}/metrics").text
+        return next(line for line in text.splitlines() if line.startswith("serving_ready{"))
+
+    def told(value: str) -> bool:
+        # Whoever of them is asked.
+        return {asked() for _ in range(4)} == {f'serving_ready{{use_case="{USE_CASE}"}} {value}'}
+
+    wait_until(lambda: sum("withdrawn" in line for line in server.lines) >= 2, "both workers")
+    assert told("0.0")
+    stopped, other = workers(server)
+    stopped.suspend()
+    desire(tmp_path, make_bundle(tmp_path, 1))
+    wait_until(
+        lambda: httpx.get(f"{server.client.base_url}/health/ready").status_code == 200, "the other"
+    )
+    assert told("0.0")
+    stopped.kill()
+    wait_until(lambda: len(ended(server)) == 1, "the kill to be noticed")
+    wait_until(lambda: len(workers(server)) == 2, "a new worker")
+    wait_until(lambda: told("1.0"), "both to be ready")
+    assert other in workers(server)
+
+
 def test_a_stop_loses_no_request(tmp_path: Path, start_server: Start) -> None:
     desire(tmp_path, make_bundle(tmp_path, 1))
     server = start_server(tmp_path, environ={"SERVING_DRAIN_SECONDS": "1"})
@@ -123,6 +155,16 @@ def test_a_stop_loses_no_request(tmp_path: Path, start_server: Start) -> None:
     assert sent_away.is_set()
     assert httpx.get(f"{server.client.base_url}/health/ready").json()["status"] == "draining"
     assert server.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets have no filters")
+def test_who_has_connected_is_accepted_when_nobody_else_can() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, socket.create_connection(listener.getsockname()):
+        _turn_away(listener)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(listener.getsockname(), timeout=0.3)
+        listener.accept()[0].close()
 
 
 def test_a_worker_that_starts_anew_serves_what_served(tmp_path: Path, start_server: Start) -> None:

@@ -41,12 +41,22 @@ def storage() -> Iterator[Finding]:
 
 
 def spool() -> Iterator[Finding]:
-    """Whether predictions wait in the spool of a serving app that is gone."""
+    """Whether predictions wait in the spool of a serving app that is gone, or are damaged."""
     folder = Path(os.environ.get("SERVING_LOG_SPOOL") or home.spool_folder())
     if not folder.is_dir():
         return
-    from serving.prediction_log.spool import abandoned
+    from serving.prediction_log.spool import abandoned, damaged
 
+    if broken := damaged(folder):
+        said = (
+            f"{len(broken)} segments of the prediction log cannot be read and are in no file of "
+            f"it, for example {broken[0]}"
+        )
+        do = (
+            f"each line is a record: mend them and put the file into {broken[0].parent.parent}/"
+            "mended, from where a serving app takes it, or remove it"
+        )
+        yield Finding("spool", "warn", said, do)
     segments = abandoned(folder, OLD_SECONDS)
     if segments:
         said = (
@@ -58,7 +68,7 @@ def spool() -> Iterator[Finding]:
             "it brings them there; until then nobody sees or erases what they hold"
         )
         yield Finding("spool", "warn", said, do)
-    else:
+    elif not broken:
         yield Finding("spool", "ok", f"no prediction waits in {folder} without a serving app")
 
 
