@@ -27,6 +27,38 @@ class Decision(Model):
         return self.cost_false_positive / (self.cost_false_positive + self.cost_false_negative)
 
 
+class EquivalentWhen(Model):
+    """When a version that is as good as the champion takes its place, whichever comes true.
+
+    Attributes:
+        champion_older_than_days: Since its promotion; none never counts.
+        drifted: Rows that the champion never saw have drifted from those that it was trained on.
+    """
+
+    champion_older_than_days: Annotated[float, Field(gt=0)] | None = 90.0
+    drifted: bool = True
+
+
+class Comparison(Model):
+    """How a challenger is compared with the champion, and which verdicts promote it.
+
+    Attributes:
+        margin: A difference in ROC AUC that does not matter, either way.
+        alpha: The chance that a champion is ever taken for beaten, over all contests against it,
+            by models that are no better.
+        fresh_share: The share of the judged rows from which on rows that are new since the first
+            contest against a champion renew that chance.
+        promote: The verdicts that promote. The first version needs none.
+        equivalent_when: When ``equivalent`` promotes although it is not among them.
+    """
+
+    margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    fresh_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    promote: list[Literal["better", "equivalent"]] = Field(default=["better"])
+    equivalent_when: EquivalentWhen = EquivalentWhen()
+
+
 class Gate(Model):
     """What a version must reach before it may serve.
 
@@ -38,6 +70,7 @@ class Gate(Model):
         slice_gap: How far a slice's ROC AUC interval may lie below the overall score.
         slice_minimum_rows: Smaller slices are shown and not judged.
         latency_budget_seconds: Largest median time of one answer in the sandbox.
+        comparison: With the champion.
     """
 
     floors: dict[FloorMetric, Share] = Field(default={"roc_auc": 0.7})
@@ -46,3 +79,4 @@ class Gate(Model):
     slice_gap: Share = 0.1
     slice_minimum_rows: Annotated[int, Field(ge=10)] = 40
     latency_budget_seconds: Annotated[float, Field(gt=0)] = 0.2
+    comparison: Comparison = Comparison()
