@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import product, repeat
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -36,7 +36,7 @@ FOLDS, POSITIVE, TRAINING = 5, 0.3, 4
 OWN, SHARED = 3, 3
 CHAMPION = 0.85
 WEEKS = 52
-SIZES = {60: (4000, 2000), 300: (2000, 1000), 3000: (1000, 200)}
+SIZES = {60: (1000, 500), 300: (1000, 300), 3000: (1000, 50)}
 CHUNKS = 20
 TERMS = Comparison()
 AUC = NormalDist()
@@ -58,11 +58,13 @@ class Case:
     auc: float
     candidates: int
     is_drawn: bool = False
+    own: int = OWN
 
 
 CASES = [
     Case("equal", CHAMPION, 1),
     Case("equal, the best of five", CHAMPION, 5),
+    Case("equal, of thirty features", CHAMPION, 1, own=27),
     Case("worse by 2 points", CHAMPION - 0.02, 1),
     Case("worse by 2 points, the best of five", CHAMPION - 0.02, 5),
     Case("better by 5 points", CHAMPION + 0.05, 1),
@@ -119,27 +121,27 @@ def classes(random: np.random.Generator, test_rows: int) -> tuple[Floats, Floats
 
 
 def trained(
-    random: np.random.Generator, test_rows: int, aucs: list[float]
+    random: np.random.Generator, test_rows: int, aucs: list[float], own: int = OWN
 ) -> tuple[list[Scored], Floats, Floats]:
     """Models that could reach these AUCs, trained on the same rows; the targets of both sides."""
     target, tested = classes(random, test_rows)
     every = np.concatenate([tested, target])
-    shared = random.normal(size=(len(every), SHARED))
-    shared += effect(CHAMPION, OWN + SHARED) * every[:, None]
+    apart = effect(CHAMPION, own + SHARED)
+    shared = random.normal(size=(len(every), SHARED)) + apart * every[:, None]
     found = []
     for auc in aucs:
         # The features that are shared are worth what they are worth: the others make the rest.
-        rest = AUC.inv_cdf(auc) ** 2 * 2 - effect(CHAMPION, OWN + SHARED) ** 2 * SHARED
-        own = random.normal(size=(len(every), OWN)) + sqrt(rest / OWN) * every[:, None]
-        features = np.concatenate([shared, own], axis=1)
-        by_fold = features[test_rows:].reshape(FOLDS, -1, OWN + SHARED)
+        rest = 2 * AUC.inv_cdf(auc) ** 2 - SHARED * apart**2
+        others = random.normal(size=(len(every), own)) + sqrt(rest / own) * every[:, None]
+        features = np.concatenate([shared, others], axis=1)
+        by_fold = features[test_rows:].reshape(FOLDS, -1, own + SHARED)
         scores = discriminant(by_fold, target.reshape(FOLDS, -1), features[:test_rows])
         found.append(Scored(placements(target, scores[0]), placements(tested, scores[1])))
     return found, target, tested
 
 
 def drawn(
-    random: np.random.Generator, test_rows: int, aucs: list[float]
+    random: np.random.Generator, test_rows: int, aucs: list[float], _own: int
 ) -> tuple[list[Scored], Floats, Floats]:
     """Scores with exactly these AUCs, half of whose noise is the same."""
     target, tested = classes(random, test_rows)
@@ -187,11 +189,30 @@ def contests(case: Case, test_rows: int, seed: int, count: int) -> tuple[int, in
     with threadpool_limits(1):
         for _ in range(count):
             aucs = [CHAMPION, *[case.auc] * case.candidates]
-            (champion, *others), target, tested = make(random, test_rows, aucs)
+            (champion, *others), target, tested = make(random, test_rows, aucs, case.own)
             best = max(others, key=lambda scored: scored.trained.auc)
             promoted += promotes(best, champion, target, tested, case.candidates)
             as_good += is_as_good(best, champion)
     return promoted, as_good
+
+
+def spread(own: int, test_rows: int, count: int) -> tuple[float, float]:
+    """The variance of a difference between equals, in parts of what DeLong's method says.
+
+    Returns:
+        Out of fold, and on the test rows.
+    """
+    random = np.random.default_rng(own)
+    pairs = []
+    with threadpool_limits(1):
+        for _ in range(count):
+            (one, other), *_ = trained(random, test_rows, [CHAMPION] * 2, own)
+            pairs.append((compare(one.trained, other.trained), compare(one.test, other.test)))
+    out_of_fold, test = (
+        float(np.var([p.difference for p in side]) / np.mean([p.standard_error**2 for p in side]))
+        for side in zip(*pairs, strict=True)
+    )
+    return out_of_fold, test
 
 
 def years(test_rows: int, seed: int, count: int) -> tuple[int, int]:
@@ -259,8 +280,13 @@ def main() -> None:
                 rows: shared_out(process, contests, many, case, rows)
                 for rows, (many, _) in SIZES.items()
             }
+            print(case.name, *results[case.name].values(), file=sys.stderr, flush=True)
         yearly = {rows: shared_out(process, years, some, rows) for rows, (_, some) in SIZES.items()}
     print("\n".join(table("the challenger is", results)), "\n")
+    for rows, (own, count) in product((60, 300), ((3, 1000), (27, 1000))):
+        found = spread(own, rows, count)
+        said = "out of fold {:.2f}, on the test rows {:.2f}".format(*found)
+        print(f"variance / DeLong's, {own + SHARED} features, {rows} test rows: {said}")
     print("\n".join(table("of 52 equal in a row", {"at least one": yearly})))
     if sys.argv[1:]:
         shown = {name: found for name, found in results.items() if "drawn" not in name}

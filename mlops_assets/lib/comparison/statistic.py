@@ -5,9 +5,10 @@ them. The training rows are four times as many, by out-of-fold scores, and flatt
 two ways, for which its part pays:
 
 - The models of the folds are trained on nearly the same rows, so that their scores err together
-  (Dietterich 1998). The variance is multiplied as Nadeau and Bengio, "Inference for the
-  generalization error", 2003, do: by ``1 + J n2 / n1``, with ``J`` folds that hold out ``n2`` rows
-  and train on ``n1``, which is ``1 + J / (J - 1)``.
+  (Dietterich 1998), and the variance of DeLong's method is too small. It is multiplied by
+  ``1 + J n2 / n1``, with ``J`` folds that hold out ``n2`` rows and train on ``n1`` (Nadeau and
+  Bengio 2003): by 2.25 with five folds. Measured were 1.0 for learners that the rows suffice for,
+  and up to 2 for others.
 - The challenger is the best of some candidates by just these scores. If all were equally good, the
   best would lie above their mean by the expected largest of so many normal values (Blom 1958), in
   standard errors of one score. The lower end of the interval gives that away; the upper end does
@@ -28,7 +29,7 @@ from mlops_assets.lib.comparison.delong import Paired
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-METHOD = "DeLong, out-of-fold and test rows by size; Nadeau-Bengio variance, Blom selection"
+METHOD = "DeLong, test and out-of-fold rows weighted by size"
 NORMAL = NormalDist()
 
 

@@ -156,7 +156,7 @@ def _said(outcome: Outcome, found: Difference, rows: int, terms: Terms) -> str:
         "equivalent": f"all of it within {terms.margin:g} of 0",
     }.get(outcome, f"neither on one side of 0 nor all within {terms.margin:g} of it")
     return (
-        f"{outcome}: ROC AUC {found} against the champion on the same {rows} rows, {limit}; "
+        f"{outcome}: difference in ROC AUC {found} on the same {rows} rows, {limit}; "
         f"contest {terms.look} of its budget of error, {terms.level:.2g} at either end"
     )
 
