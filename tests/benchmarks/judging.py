@@ -6,6 +6,8 @@ each other, so that drift is asked for, too. Target: a million rows within a min
 
 import sys
 import tempfile
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,30 +60,33 @@ def prepare(root: str, rows: int) -> tuple[Version, dict[str, Any]]:
     return champion, dict.fromkeys(("training_set", "candidate", "evaluation"), "challenger")
 
 
-def contest(root: str, champion: Version, lineage: dict[str, Any]) -> str:
-    """Judge the challenger; say what was found."""
-    crowned = champion.entry("promoted")
+def contest(root: str, champion: Version, lineage: dict[str, Any]) -> tuple[str, float]:
+    """Judge the challenger; say what was found, and the seconds of CPU."""
+    crowned = champion.entry("promoted", datetime.now(UTC).isoformat())
+    start = time.process_time()
     found = judge(Storage(root), spec(), "0" * 64, lineage, crowned, [crowned])
-    return f"{found.verdict.said}; {found.promotion.why}"
+    seconds = time.process_time() - start
+    return f"{found.verdict.said}; {found.promotion.why}", seconds
 
 
-def areas(rows: int) -> float:
-    """DeLong alone; its standard error."""
+def areas(rows: int) -> tuple[float, float]:
+    """DeLong alone: the standard error, and the seconds of CPU."""
     random = np.random.default_rng(1)
     target = (random.random(rows) < 0.3).astype(np.float64)
     one, other = (target + random.normal(size=rows) for _ in range(2))
-    return delong(target, one, other).standard_error
+    start = time.process_time()
+    return delong(target, one, other).standard_error, time.process_time() - start
 
 
 def main() -> None:
-    """Print seconds and peak memory."""
+    """Print seconds and peak memory of the processes."""
     rows = int(sys.argv[1]) if sys.argv[1:] else 1_000_000
     with tempfile.TemporaryDirectory() as root:
         (champion, lineage), *_ = measured(prepare, root, rows)
-        said, seconds, peak = measured(contest, root, champion, lineage)
-    print(f"judge, {rows:,} rows: {seconds:.1f} s, {peak:.0f} MiB\n  {said}")
-    _, seconds, peak = measured(areas, 3 * rows)
-    print(f"DeLong alone, {3 * rows:,} rows: {seconds:.1f} s, {peak:.0f} MiB")
+        (said, cpu), seconds, peak = measured(contest, root, champion, lineage)
+    print(f"judge, {rows:,} rows: {seconds:.1f} s ({cpu:.1f} of CPU), {peak:.0f} MiB\n  {said}")
+    (_, cpu), seconds, peak = measured(areas, 3 * rows)
+    print(f"DeLong alone, {3 * rows:,} rows: {seconds:.1f} s ({cpu:.1f} of CPU), {peak:.0f} MiB")
 
 
 if __name__ == "__main__":
