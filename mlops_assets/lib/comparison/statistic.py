@@ -8,7 +8,7 @@ two ways, for which its part pays:
   (Dietterich 1998), and the variance of DeLong's method is too small. It is multiplied by
   ``1 + J n2 / n1``, with ``J`` folds that hold out ``n2`` rows and train on ``n1`` (Nadeau and
   Bengio 2003): by 2.25 with five folds. Measured were 1.0 for learners that the rows suffice for,
-  and up to 2 for others.
+  and up to 1.9 for others.
 - The challenger is the best of some candidates by just these scores. If all were equally good, the
   best would lie above their mean by the expected largest of so many normal values (Blom 1958), in
   standard errors of one score. The lower end of the interval gives that away; the upper end does

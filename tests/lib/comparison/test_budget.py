@@ -24,7 +24,7 @@ def test_each_challenger_is_one_look() -> None:
 
 
 def test_what_was_not_compared_spends_nothing() -> None:
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"decision": "promoted"},
         {"decision": "rejected", "verdict": None},
         contest("b", look=None, rows=0),

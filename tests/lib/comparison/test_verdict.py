@@ -26,11 +26,12 @@ def rows_of(
     random = np.random.default_rng(1)
     target = (random.random(count) < 0.3).astype(np.float64)
     common = random.normal(size=count)
-    scores = [
-        d * target + common + noise * random.normal(size=count) for d in (challenger, champion)
-    ]
+    one, other = (
+        apart * target + common + noise * random.normal(size=count)
+        for apart in (challenger, champion)
+    )
     nowhere = np.zeros(count, dtype=bool)
-    return JointRows(target, random.random(count) < test, *scores, nowhere, nowhere, {})
+    return JointRows(target, random.random(count) < test, one, other, nowhere, nowhere, {})
 
 
 def verdict(rows: JointRows, terms: Terms = TERMS) -> Verdict:
