@@ -148,5 +148,6 @@ def _refuse_by_gate(spec: UseCase, answer: Answer, found: gate.Judgement) -> Non
             f"the gate would not promote version {number} any more: {said}; "
             f"`mlops promote {spec.name} {number}` outvotes it where the contest is undecided"
         )
-    if contest is not None and not contest.promotes and contest.verdict.outcome not in gate.OPEN:
+    undecided = contest is None or contest.verdict.outcome in gate.OPEN
+    if contest is not None and not undecided and not contest.promotion.promotes:
         raise RefusedError(f"version {number} is not promoted by anybody: {contest.verdict.said}")

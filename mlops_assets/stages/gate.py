@@ -7,7 +7,6 @@ approves; a person may outvote the contest where it was undecided, and never a b
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -66,7 +65,9 @@ class Judgement:
         """Why it is not promoted by the gate alone: empty if it is."""
         if self.objections:
             return self.objections
-        against = [self.contest.why] if self.contest and not self.contest.promotes else []
+        against = []
+        if self.contest is not None and not self.contest.promotion.promotes:
+            against.append(self.contest.promotion.why)
         if self.barred is not None:
             done = "rolled back" if self.barred["decision"] == "rolled_back" else "rejected"
             against.append(
@@ -131,7 +132,7 @@ def ask(
     found.objections += made_of_erased(store, spec.name, lineage["batches"])
     found.objections += _under_the_floors(store, spec, lineage["evaluation"])
     if not found.objections and not found.serves:
-        found.contest = judge(store, spec, manifest, version.digest, entries, datetime.now(UTC))
+        found.contest = judge(store, spec, version.digest, lineage, crowned, entries)
     return found
 
 

@@ -82,7 +82,7 @@ class Batch:
         return self.quarantine[REASONS].to_list()
 
 
-def validated(agreed: Contract, text: str, folder: Path) -> Batch:
+def validated(agreed: Contract, text: str, folder: Path, batch: str = "b") -> Batch:
     """Read and validate a batch with the real functions."""
     landed = folder / "landed.csv"
     landed.write_text(text, encoding="utf-8")
@@ -92,7 +92,7 @@ def validated(agreed: Contract, text: str, folder: Path) -> Batch:
         folder / "raw.parquet",
         folder / "valid.parquet",
         folder / "quarantine.parquet",
-        batch="b",
+        batch=batch,
         delimiter=read.delimiter,
     )
     return Batch(

@@ -27,6 +27,38 @@ class Decision(Model):
         return self.cost_false_positive / (self.cost_false_positive + self.cost_false_negative)
 
 
+class EquivalentWhen(Model):
+    """When a version that is as good as the champion takes its place, whichever comes true.
+
+    Attributes:
+        champion_older_than_days: Since its promotion; none never counts.
+        drifted: Rows that the champion never saw have drifted from those that it was trained on.
+    """
+
+    champion_older_than_days: Annotated[float, Field(gt=0)] | None = 90.0
+    drifted: bool = True
+
+
+class Comparison(Model):
+    """How a challenger is compared with the champion, and which verdicts promote it.
+
+    Attributes:
+        margin: A difference in ROC AUC that does not matter, either way.
+        alpha: The chance that a champion is ever taken for beaten, over all contests against it,
+            by models that are no better.
+        fresh_share: The share of the judged rows from which on rows that are new since the first
+            contest against a champion renew that chance.
+        promote: The verdicts that promote. The first version needs none.
+        equivalent_when: When ``equivalent`` promotes although it is not among them.
+    """
+
+    margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    fresh_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    promote: list[Literal["better", "equivalent"]] = Field(default=["better"])
+    equivalent_when: EquivalentWhen = EquivalentWhen()
+
+
 class Gate(Model):
     """What a version must reach before it may serve.
 
@@ -40,6 +72,7 @@ class Gate(Model):
         latency_budget_seconds: Largest median time of one answer in the sandbox.
         approval: ``manual`` if a person approves what the gate would promote.
         approval_days: So long a version waits for a person; then it has to be judged again.
+        comparison: With the champion.
     """
 
     floors: dict[FloorMetric, Share] = Field(default={"roc_auc": 0.7})
@@ -50,3 +83,4 @@ class Gate(Model):
     latency_budget_seconds: Annotated[float, Field(gt=0)] = 0.2
     approval: Literal["automatic", "manual"] = "automatic"
     approval_days: Annotated[float, Field(gt=0)] = 7.0
+    comparison: Comparison = Comparison()

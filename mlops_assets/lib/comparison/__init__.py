@@ -1,0 +1,1 @@
+"""Challenger against champion: the same rows, a paired statistic, a verdict, and what it allows."""
