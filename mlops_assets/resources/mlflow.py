@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.home import MLFLOW_READY
+from mlops_assets.lib.evaluation.model_card import shortened
 from mlops_assets.lib.storage.root import PARTIAL_PREFIX
 from serving.bundle.manifest import SIGNATURE
 
@@ -244,7 +245,7 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
             bundle: Folder of the bundle; logged to the run that trained its model.
             digest: Of the bundle; a version that carries it is found and not made again.
             run_id: The MLflow run that trained the model.
-            card: The model card, Markdown.
+            card: The model card, Markdown: the version's description, and ``card.md`` of its run.
             tags: Added to a new version.
 
         Returns:
@@ -256,19 +257,23 @@ class MlflowTracking(dg.ConfigurableResource[Any]):
                 client.create_registered_model(name)
             versions = client.search_model_versions(f"name = '{name}'")
             known = [v for v in versions if v.tags.get("bundle") == digest]
+            described = shortened(card)
             if known:
                 first = min(known, key=lambda each: int(each.version))
-                version = str(first.version)
+                version, run_id = str(first.version), str(first.run_id)
+                # What people say of it, or what was decided, may have changed since.
+                client.update_model_version(name, version, description=described)
                 if (bundle / SIGNATURE).is_file():
                     # It may have been signed, or signed anew, since it was registered.
-                    client.log_artifact(first.run_id, str(bundle / SIGNATURE), "bundle")
+                    client.log_artifact(run_id, str(bundle / SIGNATURE), "bundle")
             else:
                 client.log_artifacts(run_id, str(bundle), "bundle")
                 source = f"{client.get_run(run_id).info.artifact_uri}/bundle"
                 made = client.create_model_version(
-                    name, source, run_id, tags={**tags, "bundle": digest}, description=card
+                    name, source, run_id, tags={**tags, "bundle": digest}, description=described
                 )
                 version = str(made.version)
+            client.log_text(run_id, card, "card.md")
             client.set_registered_model_alias(name, "challenger", version)
         return version
 
