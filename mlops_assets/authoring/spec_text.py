@@ -14,7 +14,8 @@ USUAL_MISSING_LIMIT = 0.5
 
 def spec_text(draft: Draft) -> str:
     """The text of ``defs.yaml``."""
-    return "\n".join([*_head(draft), *_contract(draft), *_limits(draft), *_training(draft), ""])
+    parts = (_head, _contract, _limits, _training, _card)
+    return "\n".join([*(line for part in parts for line in part(draft)), ""])
 
 
 def _head(draft: Draft) -> Iterator[str]:
@@ -31,7 +32,7 @@ def _head(draft: Draft) -> Iterator[str]:
     yield f"  name: {draft.name}"
     outcome = in_words(draft.target.header or draft.target.column).rstrip(".")
     yield f"  title: {as_yaml(f'{outcome}: {draft.target.positive} or {draft.target.negative}?')}"
-    yield "  # Intended use, limits and the source of the data. It opens the model card."
+    yield "  # What is predicted, and from which data. It opens the model card."
     yield f"  description: {as_yaml(f'What this model is for is still to be said. {outcome}.')}"
     yield "  # Who answers for it: e-mail addresses or team:name."
     yield '  owners: ["team:owners"]'
@@ -152,3 +153,31 @@ def _training(draft: Draft) -> Iterator[str]:
         shown = f"[{', '.join(map(as_name, slices[:3]))}]"
         yield "    # Groups that the model must not be worse for, such as:"
         yield f"    # slices: {shown}"
+    yield ""
+
+
+def _card(draft: Draft) -> Iterator[str]:
+    """What is known of the model without asking anybody, for people to write more in its place."""
+    outcome, target = in_words(draft.target.header or draft.target.column), draft.target
+    sample = f"{draft.source} ({draft.rows:,} rows)" if draft.source else "columns that are made up"
+    yield "  # The model card: the check `card` asks for each of these. What stands here is"
+    yield "  # what the sample tells, and no more."
+    yield "  card:"
+    yield "    # Who asks, about whom, and what is done with the answer?"
+    yield "    intended_use: " + as_yaml(
+        f"To try a first model of {outcome}: {target.positive} or {target.negative}. Who uses the "
+        "answers, and for what, has not been said yet."
+    )
+    yield "    # What must nobody use it for?"
+    yield "    out_of_scope: " + as_yaml(
+        "Every decision about people or money, until somebody has said what it is meant for."
+    )
+    yield "    # Whom do the data stand for, and whom not? From when are they?"
+    yield "    limits: " + as_yaml(
+        f"Drafted from {sample}. Where the rows come from, and whom they do not stand for, has not "
+        "been said yet."
+    )
+    yield "    # Whom does a wrong answer harm, and how? What is done about it?"
+    yield "    ethics: " + as_yaml(
+        "Nobody has looked yet at whom a wrong answer harms, nor at groups (gate.slices)."
+    )

@@ -7,18 +7,21 @@ Nothing follows what is moved here by hand; it is noticed and reported.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlops_assets.home import environment
-from mlops_assets.lib.evaluation.model_card import with_decision
+from mlops_assets.lib.evaluation.model_card import decided, shortened
 from mlops_assets.resources.tracked_runs import TrackedRuns
 from serving.bundle.manifest import SIGNATURE
 
 # On the registered model: number and hash of the last decision, outside of the ledger itself.
 ANCHOR = "ledger_head"
 ANCHOR_VARIABLE = "MLOPS_LEDGER_ANCHOR"
+# Of the run that trained the model.
+CARD = "card.md"
 
 
 class MlflowTracking(TrackedRuns):
@@ -38,7 +41,7 @@ class MlflowTracking(TrackedRuns):
             bundle: Folder of the bundle; logged to the run that trained its model.
             digest: Of the bundle; a version that carries it is found and not made again.
             run_id: The MLflow run that trained the model.
-            card: The model card, Markdown.
+            card: The model card, Markdown: the version's description, and ``CARD`` of its run.
             tags: Added to a new version.
 
         Returns:
@@ -50,19 +53,23 @@ class MlflowTracking(TrackedRuns):
                 client.create_registered_model(name)
             versions = client.search_model_versions(f"name = '{name}'")
             known = [v for v in versions if v.tags.get("bundle") == digest]
+            described = shortened(card)
             if known:
                 first = min(known, key=lambda each: int(each.version))
-                version = str(first.version)
+                version, run_id = str(first.version), str(first.run_id)
+                # What people say of it, or what was decided, may have changed since.
+                client.update_model_version(name, version, description=described)
                 if (bundle / SIGNATURE).is_file():
                     # It may have been signed, or signed anew, since it was registered.
-                    client.log_artifact(first.run_id, str(bundle / SIGNATURE), "bundle")
+                    client.log_artifact(run_id, str(bundle / SIGNATURE), "bundle")
             else:
                 client.log_artifacts(run_id, str(bundle), "bundle")
                 source = f"{client.get_run(run_id).info.artifact_uri}/bundle"
                 made = client.create_model_version(
-                    name, source, run_id, tags={**tags, "bundle": digest}, description=card
+                    name, source, run_id, tags={**tags, "bundle": digest}, description=described
                 )
                 version = str(made.version)
+            client.log_text(run_id, card, CARD)
             client.set_registered_model_alias(name, "challenger", version)
         return version
 
@@ -110,10 +117,16 @@ class MlflowTracking(TrackedRuns):
             entry: Of the ledger, about the version.
         """
         client = self.client()
-        card = client.get_model_version(name, entry["version"]).description or ""
-        text = with_decision(card, entry)
-        if text != card:
-            client.update_model_version(name, entry["version"], description=text)
+        version = client.get_model_version(name, entry["version"])
+        run_id = str(version.run_id)
+        text = version.description or ""
+        if any(file.path == CARD for file in client.list_artifacts(run_id)):
+            # The description may have been too short for the whole of it.
+            with tempfile.TemporaryDirectory() as scratch:
+                text = Path(client.download_artifacts(run_id, CARD, scratch)).read_text("utf-8")
+        text = decided(text, entry)
+        client.log_text(run_id, text, CARD)
+        client.update_model_version(name, entry["version"], description=shortened(text))
 
 
 def anchors() -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.evaluation import plots, report
+from mlops_assets.lib.evaluation import calibration, plots, report
 from mlops_assets.lib.evaluation.contest import (
     CONTEST_METRIC,
     CostCurve,
@@ -19,11 +19,12 @@ from mlops_assets.lib.evaluation.contest import (
     calibration_curve,
     confusion,
     cost_curve,
-    slices,
     winner,
 )
 from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
+from mlops_assets.lib.evaluation.slices import Groups, Slice, allowed_gaps, groups, slices
 from mlops_assets.lib.records import current
+from mlops_assets.lib.spec.gate import Gate
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic.origin import best_auc
@@ -49,18 +50,26 @@ def checks(spec: UseCase) -> Checks:
     """What is asked of the winner; the subject is the evaluation's digest."""
     gate = spec.gate
     floors = ", ".join(f"{name} {floor:g}" for name, floor in gate.floors.items())
+    least, most = gate.calibration_slope
     return Checks(
         asset_key(spec, STAGE),
         (
-            Check("floors", f"The winner reaches its floors: {floors}."),
+            Check(
+                "floors",
+                "Out of fold, the lower end of the winner's interval reaches each floor, and on "
+                f"the test rows the upper end does: {floors}.",
+            ),
             Check(
                 "calibration",
-                f"The expected calibration error is at most {gate.calibration_error:g}.",
+                f"The expected calibration error is at most {gate.calibration_error:g}, and the "
+                f"interval of the calibration slope meets {least:g} to {most:g}.",
             ),
             Check(
                 "slices",
-                f"No slice of {gate.slice_minimum_rows} rows or more has a ROC AUC whose interval "
-                f"lies more than {gate.slice_gap:g} below the whole.",
+                f"No slice of {gate.slice_minimum_rows} rows or more is worse than the rest, by "
+                f"more than chance and by more than {gate.slice_gap:g} of ROC AUC, "
+                f"{gate.slice_recall_gap:g} of true-positive rate or "
+                f"{gate.slice_false_alarm_gap:g} of false-positive rate.",
             ),
         ),
     )
@@ -111,7 +120,9 @@ def build(spec: UseCase) -> dg.Definitions:
         scored = _score(store, spec, source, entries, best)
         target, out_of_fold = scored.target, scored.out_of_fold[best]
         test = with_intervals(scored.test_target, scored.test, threshold, seed=seed)
-        looked = slices(scored.by_value, target, out_of_fold, threshold, seed)
+        rows_of_slice = spec.gate.slice_minimum_rows
+        looked = slices(scored.groups, target, out_of_fold, threshold, rows_of_slice)
+        slope = calibration.slope(target, out_of_fold)
         costs = cost_curve(target, out_of_fold, spec.decision)
         standings = _standings(entries, best, baseline(target, threshold, seed))
         record: dict[str, Any] = {
@@ -123,21 +134,23 @@ def build(spec: UseCase) -> dg.Definitions:
             "out_of_fold": entries[best]["out_of_fold"],
             "test": {name: score.as_dict() for name, score in test.items()},
             "calibration": calibration_curve(target, out_of_fold),
+            "calibration_slope": slope and slope.as_dict(),
             "confusion": confusion(scored.test_target, scored.test, threshold),
             "slices": [each.as_dict() for each in looked],
         }
         record["digest"] = digest = digest_of(record)
 
-        overall = record["out_of_fold"][CONTEST_METRIC]["value"]
+        error = standings[best]["calibration_error"]
         tables = {
             "contest": report.contest_table(standings, best),
             "test rows": report.score_table(test),
-            "slices": report.slice_table(looked, overall, spec.gate),
+            "calibration": report.calibration_table(error, slope, spec.gate),
+            "slices": report.slice_table(looked, spec.gate),
         }
         reachable = best_auc(store, spec.name, (batch["key"] for batch in source["batches"]))
         if reachable is not None:
             tables = {"reachable": report.reachable(reachable, standings[best], test), **tables}
-        pictures = _draw(spec, standings, best, scored, record, costs)
+        pictures = _draw(spec, standings, best, scored, record, slope, costs)
         tags = {"training_set": source["digest"], "winner": best, "evaluation": digest}
         with (
             mlflow.run(context, spec.name, tags) as tracked,
@@ -152,6 +165,8 @@ def build(spec: UseCase) -> dg.Definitions:
             tracked.log_params({"winner": best, "threshold": threshold})
             tracked.log_metrics({f"test_{name}": score.value for name, score in test.items()})
             tracked.log_metrics({f"oof_{n}": s["value"] for n, s in record["out_of_fold"].items()})
+            if slope is not None:
+                tracked.log_metrics({"oof_calibration_slope": slope.value})
             if reachable is not None:
                 tracked.log_metrics({"best_reachable_roc_auc": reachable})
             run = tracked.active_run()
@@ -176,23 +191,77 @@ def build(spec: UseCase) -> dg.Definitions:
             },
         )
         broken = broken_floors(spec.gate.floors, record["out_of_fold"], record["test"])
-        reached = ", ".join(
-            f"{name} {record['out_of_fold'][name]['value']:.3f}" for name in spec.gate.floors
-        )
+        reached = ", ".join(f"{name} {standings[best][name]}" for name in spec.gate.floors)
         said = "; ".join(broken) or f"{best} reaches them: {reached}"
-        yield asked.result(context, "floors", not broken, digest, said)
-        error = record["out_of_fold"]["calibration_error"]["value"]
-        limit = spec.gate.calibration_error
-        said = f"expected calibration error {error:.3f}, limit {limit:g}"
-        yield asked.result(context, "calibration", error <= limit, digest, said)
-        behind = [s for s in looked if s.falls_behind(overall, spec.gate)]
-        said = (
-            "; ".join(f"{s.column} {s.value}: {s.roc_auc} against {overall:.3f}" for s in behind)
-            or f"{len(looked)} slices looked at, none falls behind {overall:.3f}"
-        )
-        yield asked.result(context, "slices", not behind, digest, said)
+        figures = _floor_figures(spec.gate, standings[best], test)
+        yield asked.result(context, "floors", not broken, digest, said, figures)
+        yield asked.result(context, "calibration", *_calibrated(spec.gate, error, slope, digest))
+        yield asked.result(context, "slices", *_sliced(spec.gate, looked, digest))
 
     return dg.Definitions(assets=[evaluation])
+
+
+Answer = tuple[bool, str, str, dict[str, Any]]
+
+
+def _floor_figures(gate: Gate, out_of_fold: report.Scores, test: report.Scores) -> dict[str, float]:
+    figures = {}
+    for name, floor in gate.floors.items():
+        figures[f"{name}, lower end out of fold"] = out_of_fold[name].low
+        figures[f"{name}, upper end on the test rows"] = test[name].high
+        figures[f"{name}, floor"] = float(floor)
+    return figures
+
+
+def _calibrated(gate: Gate, error: Interval, slope: Interval | None, digest: str) -> Answer:
+    """What is said of the calibration, as ``Checks.result`` takes it."""
+    low, high = gate.calibration_slope
+    wrong = calibration.outside(slope, gate.calibration_slope)
+    shown = "of equal scores cannot be told" if slope is None else str(slope)
+    said = (
+        f"expected calibration error {error.value:.3f}, limit {gate.calibration_error:g}; "
+        f"calibration slope {shown}, "
+        f"{'outside of' if wrong else 'limits'} {low:g} to {high:g}"
+    )
+    figures = {
+        "expected calibration error": error.value,
+        "largest calibration error": float(gate.calibration_error),
+        "least slope": float(low),
+        "largest slope": float(high),
+    }
+    if slope is not None:
+        figures |= {
+            "calibration slope": slope.value,
+            "calibration slope, lower end": slope.low,
+            "calibration slope, upper end": slope.high,
+        }
+    return error.value <= gate.calibration_error and not wrong, digest, said, figures
+
+
+def _sliced(gate: Gate, looked: list[Slice], digest: str) -> Answer:
+    """What is said of the slices, as ``Checks.result`` takes it."""
+    judged = [each for each in looked if each.judged]
+    allowed = allowed_gaps(gate)
+    behind = [
+        f"{each.column} = {each.value}: {name} {report.gap_text(each.gaps[name])} against the "
+        f"rest, may be {report.worst(name)} {allowed[name]:g}"
+        for each in judged
+        for name in each.falls_behind(gate)
+    ]
+    said = "; ".join(behind) or f"{len(judged)} slices judged, none is worse than the rest"
+    if len(judged) < len(looked):
+        said += f"; {len(looked) - len(judged)} have too few rows to be judged"
+    figures: dict[str, Any] = {
+        "slices judged": float(len(judged)),
+        "slices looked at": float(len(looked)),
+    }
+    for name, limit in allowed.items():
+        gaps = [each.gaps[name].difference.value for each in judged if name in each.gaps]
+        if gaps:
+            far = max(gaps) if name == "false_positive_rate" else -min(gaps)
+            figures |= {f"{name}, worst gap": max(far, 0.0), f"{name}, allowed gap": float(limit)}
+    figures["table"] = dg.MetadataValue.md(report.slice_table(looked, gate))
+    return not behind, digest, said, figures
 
 
 @dataclass(frozen=True)
@@ -204,7 +273,7 @@ class _Scored:
         target: Of the training rows that a fold scored.
         features: Of the same rows, float32.
         out_of_fold: Of the same rows, by candidate.
-        by_value: Values of the slice columns of the same rows, by column.
+        groups: The same rows by the values of the slice columns.
         test_target: Of the test rows.
         test: Of the test rows, by the winner's ONNX model.
         model: The winner's.
@@ -214,7 +283,7 @@ class _Scored:
     target: "Floats"
     features: "NDArray[np.float32]"
     out_of_fold: "dict[str, Floats]"
-    by_value: dict[str, list[Any]]
+    groups: dict[str, Groups]
     test_target: "Floats"
     test: "Floats"
     model: "Callable[[NDArray[np.float32]], Floats]"
@@ -243,18 +312,30 @@ def _score(
     scored = ~np.isnan(out_of_fold[best])
     features, target = rows.features[: rows.train], rows.target[: rows.train]
     model = predictor(candidates.files(store, spec, entries[best]) / candidates.MODEL)
-    inputs = pd.read_parquet(folder / INPUTS, columns=spec.gate.slices or ["row_id"])
-    values = {name: inputs[name].iloc[side[scored]].astype(object) for name in spec.gate.slices}
     return _Scored(
         source["features"],
         target[scored],
         features[scored],
         {name: scores[scored] for name, scores in out_of_fold.items()},
-        {name: list(column.where(column.notna(), None)) for name, column in values.items()},
+        _groups(spec, folder / INPUTS, side[scored]),
         rows.target[rows.train :],
         model(rows.features[rows.train :]),
         model,
     )
+
+
+def _groups(spec: UseCase, inputs: Path, rows: "NDArray[np.int64]") -> dict[str, Groups]:
+    """Some rows by the values of the slice columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = {}
+    for column in spec.contract.inputs:
+        if column.name in spec.gate.slices:
+            values = pq.read_table(inputs, columns=[column.name])[column.name].take(rows)
+            # A code is a name and no number.
+            found[column.name] = groups(values.cast(pa.string()) if column.allowed else values)
+    return found
 
 
 def _draw(
@@ -263,6 +344,7 @@ def _draw(
     best: str,
     scored: _Scored,
     record: dict[str, Any],
+    slope: Interval | None,
     costs: CostCurve,
 ) -> dict[str, bytes]:
     """Every picture of the evaluation, by name."""
@@ -275,7 +357,7 @@ def _draw(
     return {
         "candidates": plots.contest(standings, best),
         "ROC and precision-recall": plots.curves(scored.target, scored.out_of_fold, best),
-        "calibration": plots.calibration(record["calibration"]),
+        "calibration": plots.calibration(record["calibration"], slope),
         "confusion": plots.confusion(
             record["confusion"], (target.negative_label, target.positive_label)
         ),

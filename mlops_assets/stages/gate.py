@@ -67,7 +67,7 @@ class Judgement:
             return self.objections
         against = []
         if self.contest is not None and not self.contest.promotion.promotes:
-            against.append(self.contest.promotion.why)
+            against.append(f"{self.contest.verdict.said}; {self.contest.promotion.why}")
         if self.barred is not None:
             done = "rolled back" if self.barred["decision"] == "rolled_back" else "rejected"
             against.append(

@@ -138,18 +138,13 @@ def _verdict(
     if contest is None:
         said = "it is the champion" if found.serves else "not compared: it has no blessing"
         return asked.result(context, "verdict", found.serves, digest, said)
-    difference = contest.verdict.difference
-    numbers: dict[str, Any] = {"level": contest.verdict.level}
-    if difference is not None:
-        numbers |= {f"difference ({end})": value for end, value in vars(difference).items()}
-    return asked.result(
-        context,
-        "verdict",
-        contest.promotes,
-        digest,
-        f"{contest.verdict.said}; {contest.why}",
-        numbers,
-    )
+    verdict, promotion = contest.verdict, contest.promotion
+    numbers: dict[str, Any] = {"outcome": verdict.outcome, "rows": verdict.rows}
+    if verdict.difference is not None:
+        numbers |= {"level": verdict.level, "contest of the budget": verdict.look}
+        numbers |= {f"difference ({end})": each for end, each in vars(verdict.difference).items()}
+    said = f"{verdict.said}; {promotion.why}"
+    return asked.result(context, "verdict", promotion.promotes, digest, said, numbers)
 
 
 def _what_to_do(spec: UseCase, entry: Entry) -> str:

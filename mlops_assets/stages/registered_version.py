@@ -8,23 +8,26 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.lib.bundles import bundle, signing
+from mlops_assets.lib.bundles.robustness import Steadiness, steadiness
 from mlops_assets.lib.bundles.sandbox import try_bundle
-from mlops_assets.lib.evaluation.model_card import card
+from mlops_assets.lib.evaluation.model_card import Facts, card, empty_sections, sections
 from mlops_assets.lib.records import current, recipe
+from mlops_assets.lib.records.history import last_decision
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.training.onnx_model import PARITY, predictor
+from mlops_assets.lib.training_set.files import INPUTS
 from mlops_assets.lib.training_set.rows import feature_slices
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import candidates, evaluation, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
-from serving.bundle.manifest import BundleError, verify
+from serving.bundle.manifest import MANIFEST, BundleError, verify
 
 STAGE = "registered_version"
 
 
 def checks(spec: UseCase) -> Checks:
     """What is asked of a bundle; the subject is its digest."""
-    budget = spec.gate.latency_budget_seconds * 1000
+    budget, steady = spec.gate.latency_budget_seconds * 1000, spec.gate.robustness
     return Checks(
         asset_key(spec, STAGE),
         (
@@ -36,6 +39,13 @@ def checks(spec: UseCase) -> Checks:
             Check("onnx_parity", f"ONNX gives scikit-learn's probability within {PARITY:g}."),
             Check("golden_rows", "The real serving app answers the golden rows as training did."),
             Check("latency", f"It answers within {budget:g} ms at the median."),
+            Check(
+                "robustness",
+                f"Noise of {steady.noise:.1%} of the deviations flips at most "
+                f"{steady.noise_flips:.1%} of the answers, and a value that is missing at most "
+                f"{steady.missing_flips:.1%} of those that had it, or more by chance alone.",
+            ),
+            Check("card", "Every section of the model card is filled in."),
         ),
     )
 
@@ -109,7 +119,12 @@ def build(spec: UseCase) -> dg.Definitions:
             signing.sign_stored(key, digest, store, folder(spec.name, digest))
         # What lies there, which may be older than what was just made.
         path = store.local(folder(spec.name, digest))
-        text = card(spec, manifest, judged)
+        steady = _steadiness(spec, path, digest, rows / INPUTS)
+        entry_of = last_decision(storage.ledger(spec.name).entries(), digest)
+        # The manifest that lies there, whose provenance may be that of an earlier run.
+        found = store.read_json(f"{folder(spec.name, digest)}/{MANIFEST}") or manifest
+        facts = Facts(spec, digest, found, judged, source, steady, entry_of)
+        text = card(facts)
         version = mlflow.register(
             spec.name,
             path,
@@ -139,7 +154,8 @@ def build(spec: UseCase) -> dg.Definitions:
         yield asked.result(context, "signature", *_signature(path, digest, key))
         gap, count = _parity(files, rows, source["features"])
         said = f"largest difference {gap:.1e} over {count} rows"
-        yield asked.result(context, "onnx_parity", gap <= PARITY, digest, said, {"difference": gap})
+        figures = {"difference": gap, "limit": PARITY}
+        yield asked.result(context, "onnx_parity", gap <= PARITY, digest, said, figures)
         trial = try_bundle(path, digest, spec.name, columns)
         budget = spec.gate.latency_budget_seconds
         said = trial.problem or (
@@ -147,10 +163,23 @@ def build(spec: UseCase) -> dg.Definitions:
             f"ready after {trial.start_seconds:.1f} s"
         )
         same = trial.problem is None and trial.difference <= PARITY
-        yield asked.result(context, "golden_rows", same, digest, said)
-        said = trial.problem or f"median {trial.seconds * 1000:.1f} ms"
+        figures = {} if trial.problem else {"difference": trial.difference, "limit": PARITY}
+        yield asked.result(context, "golden_rows", same, digest, said, figures)
+        median, late = trial.seconds * 1000, trial.late_seconds * 1000
+        said = trial.problem or (
+            f"median {median:.1f} ms, budget {budget * 1000:g} ms; 99 of 100 within {late:.1f} ms"
+        )
+        figures = {"budget (ms)": budget * 1000}
+        if not trial.problem:
+            figures |= {"median (ms)": median, "99th percentile (ms)": late}
         in_time = trial.problem is None and trial.seconds <= budget
-        yield asked.result(context, "latency", in_time, digest, said)
+        yield asked.result(context, "latency", in_time, digest, said, figures)
+        yield asked.result(context, "robustness", *_steady(spec, steady, digest))
+        empty = empty_sections(facts)
+        said = f"not filled in: {', '.join(empty)}: say it in `card:` of the spec"
+        said = said if empty else f"{len(sections(facts))} sections are filled in"
+        figures = {"empty sections": float(len(empty))}
+        yield asked.result(context, "card", not empty, digest, said, figures)
 
     return dg.Definitions(assets=[registered_version])
 
@@ -162,6 +191,46 @@ def _signature(path: Path, digest: str, key: signing.SigningKey | None) -> tuple
     except BundleError as error:
         return False, digest, str(error)
     return signed, digest, f"{len(manifest['files'])} files agree with the manifest; {said}"
+
+
+def _steadiness(spec: UseCase, path: Path, digest: str, inputs: Path) -> Steadiness | str:
+    """How steady the bundle answers, or why it gives no answer."""
+    from serving.bundle.features import FeatureError
+    from serving.bundle.loaded import Bundle
+
+    try:
+        loaded = Bundle.load(path, digest, spec.name)
+        limits, seed = spec.gate.robustness, spec.training.seed
+        return steadiness(loaded, spec.contract, inputs, limits, seed)
+    except (BundleError, FeatureError) as error:
+        return str(error)
+
+
+def _steady(
+    spec: UseCase, found: Steadiness | str, digest: str
+) -> tuple[bool, str, str, dict[str, Any]]:
+    """What is said of the robustness, as ``Checks.result`` takes it."""
+    limits = spec.gate.robustness
+    figures = {
+        "noise flips, limit": float(limits.noise_flips),
+        "missing flips, limit": float(limits.missing_flips),
+    }
+    if isinstance(found, str):
+        return False, digest, found, figures
+    problems, parts = found.problems(limits), []
+    if found.noise is not None:
+        figures["noise flips"] = found.noise.share.value
+        parts.append(f"noise flips {found.noise}, limit {limits.noise_flips:.1%}")
+    if found.noise_by_column:
+        parts.append(f"most by {found.noise_by_column[0].column}: {found.noise_by_column[0]}")
+    if found.missing:
+        worst = found.missing[0]
+        figures["missing flips"] = worst.share.value
+        parts.append(f"without {worst.column} {worst}, limit {limits.missing_flips:.1%}")
+    figures |= {f"flips by noise in {e.column}": e.share.value for e in found.noise_by_column}
+    figures |= {f"flips without {e.column}": e.share.value for e in found.missing}
+    said = "; ".join(problems or parts) or "the contract has nothing that noise moves or may miss"
+    return not problems, digest, said, figures
 
 
 def _parity(candidate: Path, rows: Path, features: list[str]) -> tuple[float, int]:

@@ -19,6 +19,7 @@ from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training.train import refused_in_time
 from mlops_assets.lib.training_set.assemble import Summary, assemble
 from mlops_assets.lib.training_set.files import GROUP, INPUTS, ROWS, TIME, Source
+from mlops_assets.lib.training_set.giveaways import LEAST_OF_A_CLASS, Giveaways, giveaways
 from mlops_assets.lib.training_set.rows import training_side
 from mlops_assets.lib.training_set.sides import unit
 from mlops_assets.resources import StorageRoot
@@ -27,6 +28,8 @@ from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, 
 from mlops_assets.stages.evidence import Batch, look_at_batches
 
 STAGE = "training_set"
+# So many features are shown that tell most.
+TELLING = 5
 TIES = {
     GROUP: (GROUP, "BIGINT", "What is never on two sides of a fold: a hash."),
     TIME: (TIME, "TIMESTAMP", "By which folds go forward."),
@@ -40,6 +43,12 @@ def checks(spec: UseCase) -> Checks:
         asset_key(spec, STAGE),
         (
             Check("leakage", _leakage_question(spec), blocking=True),
+            Check(
+                "giveaway",
+                "No feature alone tells the outcome with a ROC AUC, in either direction, above "
+                f"{spec.gate.single_feature_auc:g}.",
+                blocking=True,
+            ),
             Check(
                 "enough_rows",
                 f"At least {plan.minimum_rows} rows to train on, {plan.minimum_positives} of each "
@@ -113,8 +122,10 @@ def build(
             )
             digest = record["digest"]
             refused = _refused(spec, local, summary)
+            alone = giveaways(local, summary.features)
             store.publish(local, folder(spec.name, digest))
-        current.write(store, spec.name, STAGE, record)
+        # For the model card; beside what the digest is of, which rows and their origin decide.
+        current.write(store, spec.name, STAGE, {**record, "about": _about(summary, accepted)})
 
         positive_rate = summary.train_positives / max(summary.train, 1)
         yield dg.MaterializeResult(
@@ -153,7 +164,15 @@ def build(
             f"{summary.straddling_entities} entities are on both sides; {summary.equal_inputs} "
             "test rows have the inputs of a training row"
         )
-        yield asked.result(context, "leakage", not leaking, digest, said)
+        figures = {
+            "entities on both sides": float(summary.straddling_entities),
+            "share of test rows with the inputs of a training row": summary.equal_inputs
+            / max(summary.test, 1),
+            "allowed share": equal_inputs_limit(spec),
+            "rows of the future": float(summary.late),
+        }
+        yield asked.result(context, "leakage", not leaking, digest, said, figures)
+        yield asked.result(context, "giveaway", *_giveaway(spec, alone, digest))
         plan = spec.training
         rarer = min(summary.train_positives, summary.train - summary.train_positives)
         tested = 0 < summary.test_positives < summary.test
@@ -174,7 +193,14 @@ def build(
             )
         if refused:
             said += f"; {refused}"
-        yield asked.result(context, "enough_rows", enough and not refused, digest, said)
+        figures = {
+            "training rows": float(summary.train),
+            "training rows needed": float(plan.minimum_rows),
+            "of the rarer class": float(rarer),
+            "of the rarer class needed": float(plan.minimum_positives),
+            "test rows": float(summary.test),
+        }
+        yield asked.result(context, "enough_rows", enough and not refused, digest, said, figures)
 
     return dg.Definitions(assets=[training_set])
 
@@ -223,9 +249,7 @@ def _refused(spec: UseCase, folder: Path, summary: Summary) -> str | None:
 
 def leaks(spec: UseCase, summary: Summary) -> list[str]:
     """What the training side may know of the test side, or of the future, in words."""
-    split, found = spec.split, []
-    by_inputs = unit(spec.contract, split) == [column.name for column in spec.contract.inputs]
-    limit = 0.0 if split.kind == "hash" and by_inputs else split.equal_inputs
+    split, found, limit = spec.split, [], equal_inputs_limit(spec)
     if summary.equal_inputs > limit * summary.test:
         found.append(
             f"{summary.straddling} distinct inputs stand on both sides, in {summary.equal_inputs} "
@@ -240,6 +264,42 @@ def leaks(spec: UseCase, summary: Summary) -> list[str]:
     if summary.cutoff and summary.latest_train and summary.latest_train >= summary.cutoff:
         found.append(f"training rows go on to {summary.latest_train}, past {summary.cutoff}")
     return found
+
+
+def equal_inputs_limit(spec: UseCase) -> float:
+    """The share of test rows that may have the inputs of a training row."""
+    split = spec.split
+    by_inputs = unit(spec.contract, split) == [column.name for column in spec.contract.inputs]
+    return 0.0 if split.kind == "hash" and by_inputs else float(split.equal_inputs)
+
+
+def _giveaway(
+    spec: UseCase, found: Giveaways, digest: str
+) -> tuple[bool, str, str, dict[str, Any]]:
+    """What is said of the features alone, as ``Checks.result`` takes it."""
+    limit = spec.gate.single_feature_auc
+    given = found.above(limit)
+    most = found.telling[:TELLING]
+    shown = ", ".join(f"{each.feature} {each.roc_auc:.4f}" for each in given or most)
+    if given:
+        said = f"{shown}: a ROC AUC above {limit:g}, alone, in {found.rows} training rows"
+    elif found.rarer < LEAST_OF_A_CLASS:
+        said = f"{found.rarer} rows of the rarer class are too few to tell; most: {shown or 'none'}"
+    else:
+        said = f"the most telling alone: {shown}; limit {limit:g}; {found.rows} training rows"
+    figures = {each.feature: each.roc_auc for each in most} | {"limit": float(limit)}
+    return not given, digest, said, figures
+
+
+def _about(summary: Summary, accepted: Sequence[Batch]) -> dict[str, Any]:
+    """What the model card says of the rows."""
+    landed = sorted(batch.receipt.landed_at for batch in accepted)
+    events = (summary.first_event, summary.last_event)
+    return {
+        "positives": {"train": summary.train_positives, "test": summary.test_positives},
+        "landed": [landed[0], landed[-1]],
+        "events": [moment.isoformat() for moment in events if moment is not None],
+    }
 
 
 def _leakage_question(spec: UseCase) -> str:

@@ -13,14 +13,15 @@ from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.synthetic import ChurnOptions, write
 from mlops_assets.lib.training_set.assemble import Summary
 from mlops_assets.stages.training_set import leaks
-from tests.platform import QUICK, checks, platform, quick_spec
+from tests.platform import DATA, QUICK, checks, platform, quick_spec
 
 COUNTS: dict[str, Any] = (
     {"train": 800, "test": 200, "train_positives": 80, "test_positives": 20}
     | dict.fromkeys(("repeated", "replaced", "straddling", "equal_inputs"), 0)
     | dict.fromkeys(("straddling_entities", "late", "in_gap", "of_test_entities"), 0)
 )
-CLEAN = Summary(**COUNTS, cutoff=None, latest_train=None, tied=[], features=["a"])
+TIMES: dict[str, Any] = dict.fromkeys(("first_event", "last_event", "cutoff", "latest_train"))
+CLEAN = Summary(**COUNTS, **TIMES, tied=[], features=["a"])
 
 
 def spec(split: dict[str, Any], **contract: Any) -> UseCase:
@@ -82,3 +83,20 @@ def test_a_gap_too_long_for_the_folds_stops_the_retrain_at_the_training_set(tmp_
         assert re.search(r"fold 1 of \d: the rows to fit on are .*split.gap_days \(12\)", said)
         started = {event.step_key for event in stopped.all_node_events if event.is_step_start}
         assert started == {"churn__training_set"}
+
+
+def test_a_feature_that_gives_the_outcome_away_stops_the_retrain(tmp_path: Path) -> None:
+    lines = (DATA / "heart_cleveland.csv").read_text().splitlines()
+    header, rows = lines[0].split(","), [line.split(",") for line in lines[1:]]
+    # Whoever has the disease was asked for their pressure afterwards, with another device.
+    pressure, outcome = header.index("trestbps"), header.index("condition")
+    for number, row in enumerate(rows):
+        row[pressure] = str((180 if row[outcome] == "1" else 100) + number % 30)
+    with platform(tmp_path) as made:
+        assert made.ingest(made.land("\n".join(map(",".join, [header, *rows])))).success
+        stopped = made.run("retrain")
+        passed, said = checks(stopped)["training_set/giveaway"]
+        assert not passed
+        assert re.search(r"resting_blood_pressure 1.0000: a ROC AUC above 0.995, alone", said), said
+        started = {event.step_key for event in stopped.all_node_events if event.is_step_start}
+        assert started == {"heart_disease__training_set"}

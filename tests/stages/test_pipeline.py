@@ -10,11 +10,12 @@ import pytest
 from mlops_assets.lib.bundles.signing import SigningKey
 from mlops_assets.lib.features.feature_sql import portable
 from mlops_assets.lib.records import current
+from mlops_assets.lib.spec.card import Card
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.stages.checks import SUBJECT
 from serving.bundle.manifest import verify
 from serving.bundle.signature import Trust, parse_public_keys, read_signature
-from tests.platform import DATA, HEART, Platform, checks, platform
+from tests.platform import DATA, HEART, Platform, checks, platform, quick_definitions
 
 COLUMNS = [column.name for column in load_spec(HEART).contract.inputs]
 
@@ -100,6 +101,11 @@ def test_mlflow_has_a_challenger_and_no_champion_yet(trained: Platform) -> None:
     made = current.read(trained.store, HEART, "registered_version")
     assert made is not None
     assert version.tags["bundle"] == made["digest"]
+    # The description has as much of the card as MLflow keeps; the run has all of it.
+    whole = client.list_artifacts(str(version.run_id))
+    assert "card.md" in {file.path for file in whole}
+    assert len(str(version.description)) <= 5000
+    assert str(version.description).endswith("## Decision\n\nNot decided yet.\n")
     assert trained.mlflow.champion(HEART) is None
 
 
@@ -181,6 +187,45 @@ def test_a_bundle_is_signed_once_there_is_a_key(
     client = again.mlflow.client()
     run = str(client.get_model_version(HEART, before["version"]).run_id)
     assert "bundle/manifest.sig" in {f.path for f in client.list_artifacts(run, "bundle")}
+
+
+def test_a_card_with_empty_sections_fails_until_they_are_filled_in(again: Platform) -> None:
+    before = current.read(again.store, HEART, "registered_version")
+    silent = again.spec.model_copy(update={"card": Card(intended_use="To teach.")})
+    quiet = Platform(again.home, again.instance, quick_definitions(silent), "", spec=silent)
+    passed, said = checks(quiet.materialize("registered_version"))["registered_version/card"]
+    assert not passed
+    assert said.startswith("not filled in: Out-of-scope use, Limits, Ethical considerations: ")
+    found = checks(again.materialize("registered_version"))
+    assert found["registered_version/card"] == (True, "11 sections are filled in")
+    # The same bundle is the same version, with what people say of it by now.
+    assert current.read(again.store, HEART, "registered_version") == before
+    version = again.mlflow.client().get_model_version_by_alias(HEART, "challenger")
+    assert "Not filled in" not in str(version.description)
+    assert "**Not a medical device**" in str(version.description)
+
+
+def test_checks_have_numbers_beside_their_limits(trained: Platform) -> None:
+    wanted = {
+        ("training_set", "leakage"): {"allowed share"},
+        ("training_set", "giveaway"): {"limit"},
+        ("training_set", "enough_rows"): {"training rows", "training rows needed"},
+        ("evaluation", "floors"): {"roc_auc, lower end out of fold", "roc_auc, floor"},
+        ("evaluation", "calibration"): {"calibration slope", "least slope", "largest slope"},
+        ("evaluation", "slices"): {"roc_auc, worst gap", "roc_auc, allowed gap"},
+        ("registered_version", "onnx_parity"): {"difference", "limit"},
+        ("registered_version", "golden_rows"): {"difference", "limit"},
+        ("registered_version", "latency"): {"median (ms)", "99th percentile (ms)", "budget (ms)"},
+        ("registered_version", "robustness"): {"noise flips", "noise flips, limit"},
+        ("registered_version", "card"): {"empty sections"},
+    }
+    for (stage, name), figures in wanted.items():
+        key = dg.AssetCheckKey(dg.AssetKey([HEART, stage]), name)
+        storage = trained.instance.event_log_storage
+        (record,) = storage.get_asset_check_execution_history(key, limit=1)
+        assert isinstance(record.evaluation, dg.AssetCheckEvaluation)
+        found = record.evaluation.metadata
+        assert all(isinstance(found[figure].value, float) for figure in figures), (stage, name)
 
 
 def test_every_result_names_its_subject_and_its_run(trained: Platform) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
 from mlops_assets.lib.evaluation.metrics import CALIBRATION_BINS, bin_of
-from mlops_assets.lib.spec.gate import Decision, FloorMetric, Gate
+from mlops_assets.lib.spec.gate import Decision, FloorMetric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,60 +38,6 @@ def winner(scores: Mapping[str, Mapping[str, float]]) -> str:
     if not scored:
         raise ValueError("no candidate takes part in the contest")
     return max(scored, key=lambda name: (scores[name][CONTEST_METRIC], -scores[name]["log_loss"]))
-
-
-@dataclass(frozen=True)
-class Slice:
-    """The winner on the rows of one value of a column; no interval where a class is absent."""
-
-    column: str
-    value: str
-    rows: int
-    positives: int
-    roc_auc: Interval | None
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**vars(self), "roc_auc": self.roc_auc and self.roc_auc.as_dict()}
-
-    def falls_behind(self, overall: float, gate: Gate) -> bool:
-        """Whether the whole interval lies more than the allowed gap below the overall score."""
-        if self.roc_auc is None or self.rows < gate.slice_minimum_rows:
-            return False
-        return self.roc_auc.high < overall - gate.slice_gap
-
-
-def slices(
-    values: Mapping[str, list[Any]],
-    target: Floats,
-    probability: Floats,
-    threshold: float,
-    seed: int,
-) -> list[Slice]:
-    """Look at the winner by the values of some columns.
-
-    Args:
-        values: By column, one value a row.
-        target: 0 or 1, shape ``[n]``.
-        probability: Out-of-fold, shape ``[n]``.
-        threshold: Of the decision.
-        seed: Of the intervals.
-    """
-    import numpy as np
-
-    found = []
-    for column, column_values in values.items():
-        texts = np.array(["not recorded" if v is None else str(v) for v in column_values])
-        for value in sorted(set(texts)):
-            rows = texts == value
-            positives = int(target[rows].sum())
-            both = 0 < positives < rows.sum()
-            interval = (
-                with_intervals(target[rows], probability[rows], threshold, seed=seed)["roc_auc"]
-                if both
-                else None
-            )
-            found.append(Slice(column, str(value), int(rows.sum()), positives, interval))
-    return found
 
 
 def calibration_curve(target: Floats, probability: Floats) -> list[dict[str, float]]:
@@ -190,8 +136,9 @@ def broken_floors(
 ) -> list[str]:
     """Say which floors a model does not reach.
 
-    The out-of-fold value must reach the floor. The test side is small: it breaks the floor only if
-    its whole interval lies below.
+    Out of fold the lower end of the interval must reach the floor: a value that only happens to lie
+    above it is not enough. The test side is small: it breaks the floor only if its whole interval
+    lies below.
 
     Args:
         floors: Least value by metric.
@@ -203,8 +150,9 @@ def broken_floors(
         if name not in out_of_fold or name not in test:
             reasons.append(f"{name}: no such metric")
             continue
-        if not out_of_fold[name]["value"] >= floor:
-            reasons.append(f"{name} {out_of_fold[name]['value']:.3f} out of fold is below {floor}")
+        if not out_of_fold[name]["low"] >= floor:
+            least = f"{out_of_fold[name]['low']:.3f}"
+            reasons.append(f"{name} out of fold is at least {least}, below {floor}")
         if not test[name]["high"] >= floor:
             most = f"{test[name]['high']:.3f}"
             reasons.append(f"{name} on the test rows is at most {most}, below {floor}")

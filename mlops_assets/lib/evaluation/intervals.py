@@ -30,7 +30,7 @@ CHUNK_CELLS = 2_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric with its 95 % bootstrap interval."""
+    """A number with its interval: of 95 % where nothing else is said."""
 
     value: float
     low: float

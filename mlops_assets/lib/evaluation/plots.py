@@ -84,11 +84,12 @@ def curves(target: Floats, probabilities: Mapping[str, Floats], winner: str) -> 
     return _png(figure)
 
 
-def calibration(bins: Sequence[Mapping[str, float]]) -> bytes:
+def calibration(bins: Sequence[Mapping[str, float]], slope: Interval | None) -> bytes:
     """Observed share of positives against the mean score, with the rows of each bin.
 
     Args:
         bins: ``predicted``, ``observed`` and ``rows`` of each bin.
+        slope: The calibration slope, if there is one.
     """
     figure, (axes,) = _figure(1, width=4.5, height=3.6)
     axes.plot([0, 1], [0, 1], ":", color=QUIET, linewidth=1)
@@ -97,6 +98,8 @@ def calibration(bins: Sequence[Mapping[str, float]]) -> bytes:
     largest = max(b["rows"] for b in bins)
     axes.scatter(predicted, observed, s=[8 + 90 * b["rows"] / largest for b in bins], color=MAIN)
     axes.set(xlabel="mean score (area: rows)", ylabel="observed share", xlim=(0, 1), ylim=(0, 1))
+    if slope is not None:
+        axes.set_title(f"slope {slope}", fontsize=9)
     return _png(figure)
 
 

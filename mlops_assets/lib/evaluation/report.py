@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from mlops_assets.lib.evaluation import plots
-from mlops_assets.lib.evaluation.contest import Slice
 from mlops_assets.lib.evaluation.intervals import Interval
+from mlops_assets.lib.evaluation.slices import Gap, Measure, Slice, allowed_gaps
 from mlops_assets.lib.spec.gate import Gate
 
 Scores = Mapping[str, Interval]
@@ -21,7 +21,7 @@ def score_table(scores: Scores, dummy: Scores | None = None) -> str:
         lines[0].append("dummy")
         for line in lines[1:]:
             line.append(f"{dummy[line[0]].value:.3f}")
-    return _table(lines)
+    return table(lines)
 
 
 def reachable(best: float, out_of_fold: Scores, test: Scores) -> str:
@@ -47,32 +47,56 @@ def contest_table(standings: Mapping[str, Scores], winner: str) -> str:
     lines = [["out of fold", *titles]]
     for metric in standings[winner]:
         lines.append([metric, *(str(scores[metric]) for scores in standings.values())])
-    return _table(lines)
+    return table(lines)
 
 
-def slice_table(looked: Sequence[Slice], overall: float, gate: Gate) -> str:
-    """The winner by the values of the slice columns.
+def slice_table(looked: Sequence[Slice], gate: Gate) -> str:
+    """The winner by the values of the slice columns, against the rest of the rows.
 
     Args:
         looked: The slices.
-        overall: ROC AUC of the whole.
-        gate: Says which slices are judged, and how.
+        gate: Says how much worse a slice may be.
     """
     if not looked:
         return "the spec names no columns to slice by"
-    lines = [["slice", "rows", "positives", "ROC AUC", "against the whole"]]
+    allowed = allowed_gaps(gate)
+    titles = [f"{name} (may be {worst(name)} {limit:g})" for name, limit in allowed.items()]
+    lines = [["slice", "rows", "positives", *titles]]
     for each in looked:
-        if each.roc_auc is None:
-            score, gap = "one class only", ""
-        else:
-            score, gap = str(each.roc_auc), f"{each.roc_auc.value - overall:+.3f}"
-            if each.rows < gate.slice_minimum_rows:
-                gap += " (too few rows to judge)"
-            elif each.falls_behind(overall, gate):
-                gap += " **behind**"
-        name = f"{each.column} = {each.value}"
-        lines.append([name, str(each.rows), str(each.positives), score, gap])
-    return _table(lines)
+        behind = each.falls_behind(gate)
+        cells = [
+            f"{gap_text(each.gaps[name])}{' **worse**' if name in behind else ''}"
+            if name in each.gaps
+            else "one class only"
+            for name in allowed
+        ]
+        rows = str(each.rows) if each.judged else f"{each.rows} (too few to judge)"
+        lines.append([f"{each.column} = {each.value}", rows, str(each.positives), *cells])
+    return table(lines)
+
+
+def worst(measure: Measure) -> str:
+    """On which side of the rest a slice is worse."""
+    return "above by" if measure == "false_positive_rate" else "below by"
+
+
+def gap_text(gap: Gap) -> str:
+    """A slice's measure, and by how much it differs from the rest."""
+    by = gap.difference
+    return f"{gap.of_slice:.3f} ({by.value:+.3f}: {by.low:+.3f} to {by.high:+.3f})"
+
+
+def calibration_table(error: Interval, slope: Interval | None, gate: Gate) -> str:
+    """The two figures of calibration beside what is allowed."""
+    low, high = gate.calibration_slope
+    shown = "none: all scores are equal" if slope is None else str(slope)
+    return table(
+        [
+            ["out of fold", "value (95 % interval)", "right", "limit"],
+            ["expected calibration error", str(error), "0", f"{gate.calibration_error:g}"],
+            ["calibration slope", shown, "1", f"{low:g} to {high:g}"],
+        ]
+    )
 
 
 def page(tables: Mapping[str, str], pictures: Mapping[str, bytes]) -> str:
@@ -82,7 +106,8 @@ def page(tables: Mapping[str, str], pictures: Mapping[str, bytes]) -> str:
     return "\n\n".join(parts)
 
 
-def _table(lines: Sequence[Sequence[str]]) -> str:
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Cells as a Markdown table; the first line is the head."""
     ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
     cells = [[cell.replace("|", "\\|") for cell in line] for line in ruled]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

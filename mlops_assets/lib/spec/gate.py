@@ -1,8 +1,8 @@
 """What a version must reach, and what its errors cost."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mlops_assets.lib.spec.model import Model, Share
 
@@ -59,16 +59,46 @@ class Comparison(Model):
     equivalent_when: EquivalentWhen = EquivalentWhen()
 
 
+class Robustness(Model):
+    """How many answers may change where the question hardly does.
+
+    Attributes:
+        noise: Moves the numbers of a row, as a share of each column's standard deviation.
+        noise_flips: Share of the rows that may fall into the other class by that.
+        missing_flips: Share of the rows with a value in a nullable column that may fall into the
+            other class when it is not recorded. Losing a value is losing knowledge: wider.
+        rows: How many rows are tried.
+    """
+
+    noise: Annotated[float, Field(gt=0, le=1)] = 0.01
+    noise_flips: Share = 0.02
+    missing_flips: Share = 0.35
+    rows: Annotated[int, Field(ge=100, le=100_000)] = 2000
+
+
 class Gate(Model):
     """What a version must reach before it may serve.
 
+    An interval decides which side of caution is taken. A floor asks for proof that the model is
+    good: its lower end must reach it. The limits on calibration slope, slices and robustness ask
+    for proof that something is wrong: they are broken only if the whole interval lies beyond them,
+    since with few rows anything looks wrong now and then.
+
     Attributes:
-        floors: The least value of a metric, held against the out-of-fold score and, less the noise
-            of a small test side, against the upper end of the test interval.
+        floors: The least value of a metric: of the lower end of its out-of-fold interval, and,
+            since the test side is small, of the upper end of its test interval.
         calibration_error: Largest expected calibration error, out of fold.
-        slices: Columns of the contract by whose values the model is looked at.
-        slice_gap: How far a slice's ROC AUC interval may lie below the overall score.
+        calibration_slope: Least and largest calibration slope, out of fold; see
+            ``lib/evaluation/calibration.py``.
+        slices: Columns of the contract by whose values the model is looked at; numbers by their
+            quartiles.
+        slice_gap: By how much the ROC AUC of a slice may be below that of the rest.
+        slice_recall_gap: By how much its true-positive rate may be below.
+        slice_false_alarm_gap: By how much its false-positive rate may be above.
         slice_minimum_rows: Smaller slices are shown and not judged.
+        single_feature_auc: A single feature with a larger ROC AUC, in either direction, gives the
+            outcome away; 1 allows it.
+        robustness: How steady the answers must be.
         latency_budget_seconds: Largest median time of one answer in the sandbox.
         approval: ``manual`` if a person approves what the gate would promote.
         approval_days: So long a version waits for a person; then it has to be judged again.
@@ -77,10 +107,22 @@ class Gate(Model):
 
     floors: dict[FloorMetric, Share] = Field(default={"roc_auc": 0.7})
     calibration_error: Share = 0.1
+    calibration_slope: tuple[float, float] = (0.5, 2.0)
     slices: list[str] = Field(default_factory=list)
     slice_gap: Share = 0.1
+    slice_recall_gap: Share = 0.2
+    slice_false_alarm_gap: Share = 0.2
     slice_minimum_rows: Annotated[int, Field(ge=10)] = 40
+    single_feature_auc: Annotated[float, Field(gt=0.5, le=1)] = 0.995
+    robustness: Robustness = Robustness()
     latency_budget_seconds: Annotated[float, Field(gt=0)] = 0.2
     approval: Literal["automatic", "manual"] = "automatic"
     approval_days: Annotated[float, Field(gt=0)] = 7.0
     comparison: Comparison = Comparison()
+
+    @model_validator(mode="after")
+    def _slope_is_a_range(self) -> Self:
+        low, high = self.calibration_slope
+        if not low <= 1 <= high:
+            raise ValueError(f"calibration_slope: 1 is right, and not in {low:g} to {high:g}")
+        return self

@@ -12,6 +12,7 @@ from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.reading.landed import Reading
 from mlops_assets.lib.sources.spec import Source
+from mlops_assets.lib.spec.card import Card
 from mlops_assets.lib.spec.gate import Decision, Gate
 from mlops_assets.lib.spec.model import Model
 from mlops_assets.lib.spec.quality import Quality
@@ -37,7 +38,7 @@ class UseCase(BaseModel):
     Attributes:
         name: Key prefix of the assets, folder of the data, name of the registered model.
         title: The problem in one line.
-        description: Intended use, limits and the source of the data; it opens the model card.
+        description: What is predicted, and from which data; it opens the model card.
         owners: Who answers for the assets: e-mail addresses or ``team:name``.
         sources: Where the data come from, beside what a person lands.
     """
@@ -57,6 +58,7 @@ class UseCase(BaseModel):
     training: Training
     decision: Decision = Decision()
     gate: Gate = Gate()
+    card: Card = Card()
     rollout: Rollout = Rollout()
     retention: Retention = Retention()
 

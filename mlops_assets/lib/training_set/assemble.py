@@ -37,6 +37,8 @@ class Summary:
         equal_inputs: Rows of the test side whose inputs stand on the training side, too.
         straddling_entities: Entities that stand on both sides.
         late: Rows whose event time is later than the landing of their batch.
+        first_event: The earliest event time, where the contract has one.
+        last_event: The latest.
         cutoff: The first moment of the test side of a split by time.
         latest_train: The last moment of the training side of a split by time.
         in_gap: Rows left out because they lie in the gap before the cutoff.
@@ -55,6 +57,8 @@ class Summary:
     equal_inputs: int
     straddling_entities: int
     late: int
+    first_event: datetime | None
+    last_event: datetime | None
     cutoff: datetime | None
     latest_train: datetime | None
     in_gap: int
@@ -158,7 +162,8 @@ def _counts(database: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         select count(*) filter (not test) as train, count(*) filter (test) as test,
                count(*) filter (not test and target = 1) as train_positives,
                count(*) filter (test and target = 1) as test_positives,
-               count(*) filter (late) as late, max(time) filter (not test) as latest_train
+               count(*) filter (late) as late, min(time) as first_event,
+               max(time) as last_event, max(time) filter (not test) as latest_train
         from kept
         """
     )

@@ -51,7 +51,7 @@ def curves(names: list[str] = NAMES, winner: str = "xgboost") -> bytes:
 
 
 def calibration(noise: float = 0.2) -> bytes:
-    return plots.calibration(calibration_curve(outcome(), scored(noise)))
+    return plots.calibration(calibration_curve(outcome(), scored(noise)), Interval(1.0, 0.8, 1.2))
 
 
 def confused(threshold: float = 0.25) -> bytes:
@@ -140,7 +140,7 @@ def test_dummy_stands_beside_the_candidates() -> None:
 
 
 def test_calibration_in_one_bin_is_drawn() -> None:
-    shown(plots.calibration(calibration_curve(outcome(), np.full(ROWS, 0.4))))
+    shown(plots.calibration(calibration_curve(outcome(), np.full(ROWS, 0.4)), None))
 
 
 def test_decisions_that_are_all_the_same_are_drawn() -> None:
