@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.lib.digests import short
 from mlops_assets.lib.records import prediction_log
 from mlops_assets.lib.records.batches import Batches
-from mlops_assets.lib.records.ledger import BATCH_DECISIONS, Ledger, withdrawn
+from mlops_assets.lib.records.history import withdrawn
+from mlops_assets.lib.records.ledger import BATCH_DECISIONS, Ledger
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.versions import bundle_of, numbers
 from serving.bundle.manifest import MANIFEST, BundleError, content_digest
