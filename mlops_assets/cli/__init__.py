@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mlops_assets.cli import authoring, data, keys, load, models, platform, synthetic
+from mlops_assets.cli import authoring, data, gate, keys, load, models, platform, synthetic
 from mlops_assets.lib.features.dbt_project import FeatureModelError
 from mlops_assets.lib.reading.landed import UnreadableError
 from mlops_assets.lib.records.ledger import LedgerError
@@ -42,6 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlops", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (authoring, data, models, keys, load, platform, synthetic):
+    for module in (authoring, data, models, gate, keys, load, platform, synthetic):
         module.add(commands)
     return parser

@@ -38,6 +38,8 @@ class Gate(Model):
         slice_gap: How far a slice's ROC AUC interval may lie below the overall score.
         slice_minimum_rows: Smaller slices are shown and not judged.
         latency_budget_seconds: Largest median time of one answer in the sandbox.
+        reference_data: Files, named from the project's root, that ``mlops gate`` takes to a verdict
+            where it is given none; without any it takes what the synthetic sources give.
     """
 
     floors: dict[FloorMetric, Share] = Field(default={"roc_auc": 0.7})
@@ -46,3 +48,4 @@ class Gate(Model):
     slice_gap: Share = 0.1
     slice_minimum_rows: Annotated[int, Field(ge=10)] = 40
     latency_budget_seconds: Annotated[float, Field(gt=0)] = 0.2
+    reference_data: list[str] = Field(default_factory=list)
