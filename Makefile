@@ -14,8 +14,33 @@ LOAD ?=
 ONCE ?=
 PARTS ?=
 
+# The gate: whose data, which files in place of the reference data, where the report goes, and the
+# storage root whose champion the new version is held against.
+USE_CASE ?= heart_disease
+DATA ?=
+REPORT ?= build/gate
+AGAINST ?= none
+
+# Images: $(IMAGE)/serving and $(IMAGE)/dagster, built by docker, podman or buildah.
+DOCKER ?= docker
+IMAGE ?= mlops-assets
+BASE_IMAGE ?= python:3.12-slim
+VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+CREATED ?= $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo unknown)
+TAG ?= $(VERSION)
+# Where to deploy, and the digests to deploy, as `make push` prints them.
+ENVIRONMENT ?= staging
+NAMESPACE ?= mlops-$(ENVIRONMENT)
+SERVING ?=
+DAGSTER ?=
+KUBECTL ?= kubectl
+# More arguments of a build: --network host, --build-arg PIP_INDEX_URL=..., --no-cache.
+BUILD_ARGS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dev load test coverage bench bench-serving faults fuzz lint lock clean distclean
+.PHONY: help setup setup-dev demo dev load test pytest coverage bench bench-serving faults fuzz \
+	lint style types delivery data-checks gate image image-check push audit deploy note lock clean distclean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,7 +83,9 @@ dev: setup  ## Dagster alone, on the same instance (the same as `dagster dev`)
 load: setup  ## Test the running serving app under load (LOAD="URL --rate 200 --p99 50ms"; mlops load --help)
 	@exec $(BIN)/mlops load $(LOAD)
 
-test: setup-dev lint  ## Pass every test
+test: lint pytest  ## Pass every test
+
+pytest: setup-dev  ## The tests alone, without style and types
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 coverage: setup-dev  ## Pass every test, and say which lines none has run (takes twice as long)
@@ -76,10 +103,70 @@ faults: setup-dev  ## Kill everything at named points and at random times (about
 fuzz: setup-dev  ## Send the serving app 2,000 requests made up from its OpenAPI schema
 	$(BIN)/python -m tests.serving.fuzz
 
-lint: setup-dev  ## Style and types
+lint: style types delivery  ## Style, types, and what delivers
+
+style: setup-dev  ## Style of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: setup-dev  ## Types
 	$(BIN)/mypy
+
+delivery: setup-dev  ## Workflows and Dockerfile
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/actionlint .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+	$(BIN)/hadolint Dockerfile
+
+data-checks: setup  ## Ingest the reference data in a folder of its own; its checks decide
+	$(BIN)/mlops gate $(USE_CASE) --data-only --report $(REPORT) $(if $(DATA),--data $(DATA))
+
+gate: setup  ## Data to verdict in a folder of its own, with a report (USE_CASE, DATA, REPORT, AGAINST)
+	$(BIN)/mlops gate $(USE_CASE) --report $(REPORT) --against $(AGAINST) $(if $(DATA),--data $(DATA))
+
+define build
+	$(DOCKER) build $(if $(findstring buildah,$(DOCKER)),--format docker) --target $(1) --tag $(IMAGE)/$(1):$(TAG) \
+		--build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) \
+		--build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) $(BUILD_ARGS) .
+endef
+
+image:  ## Build both images (DOCKER=docker|podman|buildah, IMAGE, TAG, BASE_IMAGE, BUILD_ARGS)
+	$(call build,serving)
+	$(call build,dagster)
+
+push:  ## Push both images; prints their digests, serving=sha256:... and dagster=sha256:...
+	@for name in serving dagster; do \
+		$(DOCKER) push $(IMAGE)/$$name:$(TAG) >&2 || exit 1; \
+		digest=$$($(DOCKER) image inspect --format '{{index .RepoDigests 0}}' $(IMAGE)/$$name:$(TAG)) || exit 1; \
+		echo "$$name=$${digest#*@}"; \
+	done
+
+audit: setup-dev  ## Known vulnerabilities of what the locks name; what cannot be asked about fails, too
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/runtime.txt -r requirements/serving.txt
+
+# By digest: what was checked is what runs, whatever becomes of a tag.
+define kustomization
+resources: [../../../deploy/kubernetes/overlays/$(ENVIRONMENT)]
+images:
+  - {name: mlops-assets/serving, newName: $(IMAGE)/serving, digest: "$(SERVING)"}
+  - {name: mlops-assets/dagster, newName: $(IMAGE)/dagster, digest: "$(DAGSTER)"}
+endef
+export kustomization
+
+deploy:  ## Bring images to a cluster, by digest (ENVIRONMENT, IMAGE, SERVING, DAGSTER), and wait
+	@case "$(SERVING) $(DAGSTER)" in (sha256:*\ sha256:*) ;; (*) echo "deploy: give SERVING=sha256:... and DAGSTER=sha256:..., as make push prints them"; exit 2;; esac
+	@test -d deploy/kubernetes/overlays/$(ENVIRONMENT) || { echo "deploy: there is no deploy/kubernetes/overlays/$(ENVIRONMENT)"; exit 2; }
+	mkdir -p build/deploy/$(ENVIRONMENT)
+	@echo "$$kustomization" > build/deploy/$(ENVIRONMENT)/kustomization.yaml
+	$(KUBECTL) apply -k build/deploy/$(ENVIRONMENT)
+	$(KUBECTL) --namespace $(NAMESPACE) rollout status deployment --selector app.kubernetes.io/part-of=mlops-assets --timeout 10m
+
+note:  ## The gate's summary as a note on a merge request of GitLab (in its CI)
+	@printf 'PRIVATE-TOKEN: %s' "$$GATE_NOTE_TOKEN" | curl --fail --silent --show-error --output /dev/null \
+		--header @- --data-urlencode "body@$(REPORT)/summary.md" \
+		"$$CI_API_V4_URL/projects/$$CI_PROJECT_ID/merge_requests/$$CI_MERGE_REQUEST_IID/notes"
+
+image-check: setup-dev  ## Run both images read-only, without a capability, as nobody; one predicts
+	$(BIN)/python -m tests.ci.image --docker $(DOCKER) $(IMAGE)/serving:$(TAG) $(IMAGE)/dagster:$(TAG)
 
 lock: setup-dev  ## Resolve the dependencies anew
 	$(BIN)/python requirements/lock.py

@@ -103,6 +103,8 @@ class Gate(Model):
         approval: ``manual`` if a person approves what the gate would promote.
         approval_days: So long a version waits for a person; then it has to be judged again.
         comparison: With the champion.
+        reference_data: Files, named from the project's root, that ``mlops gate`` takes to a verdict
+            where it is given none; without any it takes what the synthetic sources give.
     """
 
     floors: dict[FloorMetric, Share] = Field(default={"roc_auc": 0.7})
@@ -119,6 +121,7 @@ class Gate(Model):
     approval: Literal["automatic", "manual"] = "automatic"
     approval_days: Annotated[float, Field(gt=0)] = 7.0
     comparison: Comparison = Comparison()
+    reference_data: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _slope_is_a_range(self) -> Self:

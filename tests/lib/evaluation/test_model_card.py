@@ -140,7 +140,12 @@ def test_decision_follows_the_ledger(heart: UseCase) -> None:
     assert "**rejected** as version 3 on 2026-03-05T10:11:12Z by ann" in after
     assert "1 of 2 checks passed." in after
     assert after.endswith("\n- too slow\n- too old\n")
-    approved = {**ENTRY, "decision": "approved", "reasons": [], "verdict": {"said": "better by 0.02"}}
+    approved = {
+        **ENTRY,
+        "decision": "approved",
+        "reasons": [],
+        "verdict": {"said": "better by 0.02"},
+    }
     again = decided(after, approved)
     assert "too slow" not in again
     assert again.count("## Decision") == 1
