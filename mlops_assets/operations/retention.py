@@ -16,7 +16,7 @@ from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 
 # Objects named by their digest, as folders, files or both.
-NAMED = ("bundles", "recipes", "training_sets", "candidates", "evaluations")
+NAMED = ("bundles", "recipes", "training_sets", "candidates", "evaluations", "records")
 # Files of batches; one that no batch points to any more may still be in a kept version's lineage.
 POINTED = ("raw", "validated", "features", "quarantine")
 

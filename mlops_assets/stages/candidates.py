@@ -13,7 +13,7 @@ from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.evaluation.contest import baseline
 from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
 from mlops_assets.lib.evaluation.report import score_table
-from mlops_assets.lib.records import current
+from mlops_assets.lib.records import current, sealed
 from mlops_assets.lib.spec.gate import Decision
 from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm, Training
@@ -94,6 +94,7 @@ def build(spec: UseCase, algorithm: Algorithm) -> dg.Definitions:
             entry = make(algorithm, made, source, spec.split, plan, spec.decision, made_of, local)
             trained, record = entry.trained, entry.record
             digest = record["digest"]
+            sealed.seal(store, spec.name, record)
             run = tracked.active_run()
             record["mlflow"] = {"run": run.info.run_id, "experiment": run.info.experiment_id}
             _log(tracked, record, local)

@@ -12,7 +12,7 @@ from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of, file_digest
 from mlops_assets.lib.features.dbt_project import FeatureModel
 from mlops_assets.lib.features.feature_sql import portable
-from mlops_assets.lib.records import current
+from mlops_assets.lib.records import current, sealed
 from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
@@ -124,6 +124,7 @@ def build(
             refused = _refused(spec, local, summary)
             alone = giveaways(local, summary.features)
             store.publish(local, folder(spec.name, digest))
+            sealed.seal(store, spec.name, record)
         # For the model card; beside what the digest is of, which rows and their origin decide.
         current.write(store, spec.name, STAGE, {**record, "about": _about(summary, accepted)})
 

@@ -15,7 +15,8 @@ from mlops_assets.lib.comparison.rows import Files, JointRows, NoComparisonError
 from mlops_assets.lib.comparison.stability import drifted
 from mlops_assets.lib.comparison.verdict import Terms, Verdict, judged
 from mlops_assets.lib.digests import short
-from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.records import sealed
+from mlops_assets.lib.storage.root import ChangedError, Storage
 from mlops_assets.lib.training_set.files import INPUTS, ROWS
 from serving.bundle.manifest import BundleError
 
@@ -72,7 +73,7 @@ def judge(
             files, bundle = _files(store, spec.name, lineage, champion)
             rows = joint_rows(files, bundle)
             contest = _terms(store, spec, lineage["evaluation"], entries, (crowned, digest), rows)
-        except (NoComparisonError, BundleError) as error:
+        except (NoComparisonError, BundleError, ChangedError) as error:
             verdict = Verdict("inconclusive", f"inconclusive: {error}", digest, crowned)
         else:
             verdict = judged(rows, contest, digest, crowned)
@@ -93,6 +94,7 @@ def _files(
 
     Raises:
         NoComparisonError: If something of the challenger is gone.
+        ChangedError: If a file is not what it was when it was made.
         BundleError: If the champion's bundle is gone or is not what the ledger names.
     """
     from serving.bundle.loaded import Bundle
@@ -103,24 +105,26 @@ def _files(
     except FileNotFoundError as error:
         raise BundleError(str(error)) from None
     theirs = bundle.manifest.lineage
+    rows = f"{use_case}/training_sets/{lineage['training_set']}"
+    made = sealed.files(store, use_case, lineage["training_set"], rows)
+    mine = _predictions(store, use_case, lineage["candidate"])
+    if made is None or mine is None:
+        what = rows if made is None else f"{use_case}/candidates/{lineage['candidate']}"
+        raise NoComparisonError(f"{store.uri(what)} of the challenger is gone: retrain")
     return Files(
-        rows=_file(store, f"{use_case}/training_sets/{lineage['training_set']}/{ROWS}"),
-        inputs=_file(store, f"{use_case}/training_sets/{lineage['training_set']}/{INPUTS}"),
-        challenger=_file(store, f"{use_case}/candidates/{lineage['candidate']}/{PREDICTIONS}"),
-        champion=_there(store, f"{use_case}/candidates/{theirs['candidate']}/{PREDICTIONS}"),
+        rows=made / ROWS,
+        inputs=made / INPUTS,
+        challenger=mine,
+        champion=_predictions(store, use_case, theirs["candidate"]),
         champion_batches=frozenset(batch["key"] for batch in theirs["batches"]),
     ), bundle
 
 
-def _there(store: Storage, key: str) -> Path | None:
-    return store.local(key) if store.exists(key) else None
-
-
-def _file(store: Storage, key: str) -> Path:
-    found = _there(store, key)
-    if found is None:
-        raise NoComparisonError(f"{store.uri(key)} of the challenger is gone: retrain")
-    return found
+def _predictions(store: Storage, use_case: str, candidate: str) -> Path | None:
+    """The scores of a candidate, as long as they are those that it was judged by."""
+    key = f"{use_case}/candidates/{candidate}"
+    folder = sealed.files(store, use_case, candidate, key)
+    return None if folder is None else folder / PREDICTIONS
 
 
 def _terms(

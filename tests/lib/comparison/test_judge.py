@@ -207,7 +207,28 @@ def test_a_champion_that_was_changed_is_no_comparison(mine: Contest) -> None:
     assert "model.onnx" in found.verdict.said
 
 
-@pytest.mark.parametrize("gone", ["bundles", "candidates", "evaluations", "training_sets"])
+@pytest.mark.parametrize("whose", ["champion", "challenger"])
+def test_scores_that_were_changed_promote_nothing(mine: Contest, whose: str) -> None:
+    path = getattr(mine, whose).predictions(mine.store)
+    scores = pl.read_parquet(path)
+    scores.with_columns(out_of_fold=1 - pl.col("out_of_fold")).write_parquet(path)
+    found = decide(mine)
+    assert (found.verdict.outcome, found.promotion.promotes) == ("inconclusive", False)
+    assert "predictions.parquet is gone or has changed" in found.verdict.said
+
+
+def test_a_record_that_was_changed_promotes_nothing(mine: Contest) -> None:
+    key = f"{TINY}/records/{mine.challenger.lineage['candidate']}.json"
+    record = mine.store.read_json(key) or {}
+    mine.store.write_json(key, record | {"files": {}})
+    found = decide(mine)
+    assert (found.verdict.outcome, found.promotion.promotes) == ("inconclusive", False)
+    assert "is not the record" in found.verdict.said
+
+
+@pytest.mark.parametrize(
+    "gone", ["bundles", "candidates", "evaluations", "training_sets", "records"]
+)
 def test_what_is_gone_promotes_nothing(mine: Contest, gone: str) -> None:
     shutil.rmtree(mine.store.local(f"{TINY}/{gone}"))
     found = decide(mine)

@@ -11,6 +11,7 @@ import duckdb
 from mlops_assets.lib.bundles import bundle
 from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.features.feature_sql import portable
+from mlops_assets.lib.records import sealed
 from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.spec.training_plan import Algorithm, Training
 from mlops_assets.lib.spec.use_case import UseCase
@@ -92,9 +93,11 @@ def register(
         )
         store.publish(made, training_set.folder(TINY, source["digest"]))
         store.publish(local, candidates.folder(TINY, entry.record["digest"]))
+        for record in (source, entry.record):
+            sealed.seal(store, TINY, record)
         evaluation = f"evaluation-{entry.record['digest'][:12]}"
-        record = {"candidates": {algorithm: entry.record["digest"]}}
-        store.write_json(f"{TINY}/evaluations/{evaluation}.json", record)
+        judged = {"candidates": {algorithm: entry.record["digest"]}}
+        store.write_json(f"{TINY}/evaluations/{evaluation}.json", judged)
         names = [column.name for column in contract.columns]
         lineage = {
             "training_set": source["digest"],
