@@ -99,6 +99,7 @@ bench-serving: setup-dev  ## Measure serving beside a constant and beside other 
 
 faults: setup-dev  ## Kill everything at named points and at random times (about 40 minutes)
 	$(BIN)/python -m tests.recovery
+	$(BIN)/python -m tests.recovery.decisions
 
 fuzz: setup-dev  ## Send the serving app 2,000 requests made up from its OpenAPI schema
 	$(BIN)/python -m tests.serving.fuzz

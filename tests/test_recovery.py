@@ -11,13 +11,14 @@ import pytest
 from tests.recovery.points import POINTS
 from tests.recovery.survival import outcome, survive
 
+STEPS = ["approved", "rolling_out", "promoted"]
 pytestmark = pytest.mark.timeout(2400)
 
 
 def test_kills_at_every_point_change_nothing(tmp_path: Path) -> None:
     assert survive(tmp_path / "unharmed", []) == []
     wanted = outcome(tmp_path / "unharmed")
-    assert [decision for decision, _ in wanted["decisions"]] == ["approved", "promoted"]
+    assert [decision for decision, _ in wanted["decisions"]] == STEPS
     assert wanted["versions"] == [(1,)]
     assert wanted["aliases"] == [("challenger", 1), ("champion", 1)]
     assert wanted["unfinished"] == []
