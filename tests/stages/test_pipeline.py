@@ -105,7 +105,8 @@ def test_mlflow_has_a_challenger_and_no_champion_yet(trained: Platform) -> None:
     whole = client.list_artifacts(str(version.run_id))
     assert "card.md" in {file.path for file in whole}
     assert len(str(version.description)) <= 5000
-    assert str(version.description).endswith("## Decision\n\nNot decided yet.\n")
+    said = "checks passed. Against the champion: first: there is no champion to compare with.\n"
+    assert str(version.description).endswith(said)
     assert trained.mlflow.champion(HEART) is None
 
 

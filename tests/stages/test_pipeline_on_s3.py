@@ -63,7 +63,8 @@ def test_the_whole_graph_passes_on_s3(tmp_path: Path, s3_root: str) -> None:
             assert checks(deployed)["rollout/smoke_test"][0], checks(deployed)
             model = made.target.model(HEART)
             assert (model["digest"], model["problem"]) == (approved["bundle"], None)
-        assert [entry["decision"] for entry in made.ledger.verify()] == ["approved", "promoted"]
+        decisions = [entry["decision"] for entry in made.ledger.verify()]
+        assert decisions == ["approved", "rolling_out", "promoted"]
 
         # Everything may be lost but the bucket.
         shutil.rmtree(tmp_path / "home" / "cache")
