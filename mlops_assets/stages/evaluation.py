@@ -2,18 +2,16 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.evaluation import calibration, plots, report
+from mlops_assets.lib.evaluation import calibration, report
 from mlops_assets.lib.evaluation.contest import (
     CONTEST_METRIC,
-    CostCurve,
     baseline,
     broken_floors,
     calibration_curve,
@@ -22,27 +20,17 @@ from mlops_assets.lib.evaluation.contest import (
     winner,
 )
 from mlops_assets.lib.evaluation.intervals import Interval, with_intervals
-from mlops_assets.lib.evaluation.slices import Groups, Slice, allowed_gaps, groups, slices
+from mlops_assets.lib.evaluation.slices import Slice, allowed_gaps, slices
 from mlops_assets.lib.records import current
 from mlops_assets.lib.spec.gate import Gate
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic.origin import best_auc
-from mlops_assets.lib.training.onnx_model import predictor
-from mlops_assets.lib.training_set.files import INPUTS
-from mlops_assets.lib.training_set.rows import read_rows
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import candidates, training_set
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
+from mlops_assets.stages.scored_rows import draw, score_rows
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-
-BACKGROUND_ROWS = 32
-EXPLAINED_ROWS = 150
 STAGE = "evaluation"
 
 
@@ -117,7 +105,7 @@ def build(spec: UseCase) -> dg.Definitions:
         )
         context.log.info(f"{best} wins among {', '.join(sorted(entries))}")
 
-        scored = _score(store, spec, source, entries, best)
+        scored = score_rows(store, spec, source, entries, best)
         target, out_of_fold = scored.target, scored.out_of_fold[best]
         test = with_intervals(scored.test_target, scored.test, threshold, seed=seed)
         rows_of_slice = spec.gate.slice_minimum_rows
@@ -150,7 +138,7 @@ def build(spec: UseCase) -> dg.Definitions:
         reachable = best_auc(store, spec.name, (batch["key"] for batch in source["batches"]))
         if reachable is not None:
             tables = {"reachable": report.reachable(reachable, standings[best], test), **tables}
-        pictures = _draw(spec, standings, best, scored, record, slope, costs)
+        pictures = draw(spec, standings, best, scored, record, slope, costs)
         tags = {"training_set": source["digest"], "winner": best, "evaluation": digest}
         with (
             mlflow.run(context, spec.name, tags) as tracked,
@@ -262,108 +250,6 @@ def _sliced(gate: Gate, looked: list[Slice], digest: str) -> Answer:
             figures |= {f"{name}, worst gap": max(far, 0.0), f"{name}, allowed gap": float(limit)}
     figures["table"] = dg.MetadataValue.md(report.slice_table(looked, gate))
     return not behind, digest, said, figures
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """The rows of the contest with their scores.
-
-    Attributes:
-        names: Of the features.
-        target: Of the training rows that a fold scored.
-        features: Of the same rows, float32.
-        out_of_fold: Of the same rows, by candidate.
-        groups: The same rows by the values of the slice columns.
-        test_target: Of the test rows.
-        test: Of the test rows, by the winner's ONNX model.
-        model: The winner's.
-    """
-
-    names: list[str]
-    target: "Floats"
-    features: "NDArray[np.float32]"
-    out_of_fold: "dict[str, Floats]"
-    groups: dict[str, Groups]
-    test_target: "Floats"
-    test: "Floats"
-    model: "Callable[[NDArray[np.float32]], Floats]"
-
-
-def _score(
-    store: Storage,
-    spec: UseCase,
-    source: dict[str, Any],
-    entries: dict[str, dict[str, Any]],
-    best: str,
-) -> _Scored:
-    import numpy as np
-    import pandas as pd
-
-    folder = training_set.files(store, spec, source)
-    rows = read_rows(folder, source["features"], spec.split)
-    side = np.flatnonzero(rows.place < rows.train)
-    out_of_fold = {}
-    for name, entry in entries.items():
-        path = candidates.files(store, spec, entry) / candidates.PREDICTIONS
-        out_of_fold[name] = pd.read_parquet(path, columns=["out_of_fold"])[
-            "out_of_fold"
-        ].to_numpy()[side]
-    # In time the oldest rows are scored by no fold, the same ones for every candidate.
-    scored = ~np.isnan(out_of_fold[best])
-    features, target = rows.features[: rows.train], rows.target[: rows.train]
-    model = predictor(candidates.files(store, spec, entries[best]) / candidates.MODEL)
-    return _Scored(
-        source["features"],
-        target[scored],
-        features[scored],
-        {name: scores[scored] for name, scores in out_of_fold.items()},
-        _groups(spec, folder / INPUTS, side[scored]),
-        rows.target[rows.train :],
-        model(rows.features[rows.train :]),
-        model,
-    )
-
-
-def _groups(spec: UseCase, inputs: Path, rows: "NDArray[np.int64]") -> dict[str, Groups]:
-    """Some rows by the values of the slice columns."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    found = {}
-    for column in spec.contract.inputs:
-        if column.name in spec.gate.slices:
-            values = pq.read_table(inputs, columns=[column.name])[column.name].take(rows)
-            # A code is a name and no number.
-            found[column.name] = groups(values.cast(pa.string()) if column.allowed else values)
-    return found
-
-
-def _draw(
-    spec: UseCase,
-    standings: dict[str, report.Scores],
-    best: str,
-    scored: _Scored,
-    record: dict[str, Any],
-    slope: Interval | None,
-    costs: CostCurve,
-) -> dict[str, bytes]:
-    """Every picture of the evaluation, by name."""
-    from serving.bundle.contributions import contributions
-
-    target = spec.contract.target
-    # The rows lie in the order of a hash: the first are as good a sample as any.
-    usual, explained = scored.features[-BACKGROUND_ROWS:], scored.features[:EXPLAINED_ROWS]
-    values = contributions(scored.model, explained, usual, spec.training.seed)
-    return {
-        "candidates": plots.contest(standings, best),
-        "ROC and precision-recall": plots.curves(scored.target, scored.out_of_fold, best),
-        "calibration": plots.calibration(record["calibration"], slope),
-        "confusion": plots.confusion(
-            record["confusion"], (target.negative_label, target.positive_label)
-        ),
-        "cost": plots.cost(costs),
-        "contributions": plots.contributions(values, explained, scored.names),
-    }
 
 
 def _file(name: str) -> str:

@@ -19,17 +19,14 @@ from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training.train import refused_in_time
 from mlops_assets.lib.training_set.assemble import Summary, assemble
 from mlops_assets.lib.training_set.files import GROUP, INPUTS, ROWS, TIME, Source
-from mlops_assets.lib.training_set.giveaways import LEAST_OF_A_CLASS, Giveaways, giveaways
+from mlops_assets.lib.training_set.giveaways import giveaways
 from mlops_assets.lib.training_set.rows import training_side
-from mlops_assets.lib.training_set.sides import unit
 from mlops_assets.resources import StorageRoot
-from mlops_assets.stages import features, validated
+from mlops_assets.stages import features, leakage, validated
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common
 from mlops_assets.stages.evidence import Batch, look_at_batches
 
 STAGE = "training_set"
-# So many features are shown that tell most.
-TELLING = 5
 TIES = {
     GROUP: (GROUP, "BIGINT", "What is never on two sides of a fold: a hash."),
     TIME: (TIME, "TIMESTAMP", "By which folds go forward."),
@@ -42,7 +39,7 @@ def checks(spec: UseCase) -> Checks:
     return Checks(
         asset_key(spec, STAGE),
         (
-            Check("leakage", _leakage_question(spec), blocking=True),
+            Check("leakage", leakage.QUESTION, blocking=True),
             Check(
                 "giveaway",
                 "No feature alone tells the outcome with a ROC AUC, in either direction, above "
@@ -160,7 +157,7 @@ def build(
                 "digest": digest,
             },
         )
-        leaking = leaks(spec, summary)
+        leaking = leakage.leaks(spec, summary)
         said = "; ".join(leaking) or (
             f"{summary.straddling_entities} entities are on both sides; {summary.equal_inputs} "
             "test rows have the inputs of a training row"
@@ -169,11 +166,11 @@ def build(
             "entities on both sides": float(summary.straddling_entities),
             "share of test rows with the inputs of a training row": summary.equal_inputs
             / max(summary.test, 1),
-            "allowed share": equal_inputs_limit(spec),
+            "allowed share": leakage.equal_inputs_limit(spec),
             "rows of the future": float(summary.late),
         }
         yield asked.result(context, "leakage", not leaking, digest, said, figures)
-        yield asked.result(context, "giveaway", *_giveaway(spec, alone, digest))
+        yield asked.result(context, "giveaway", *leakage.giveaway_answer(spec, alone, digest))
         plan = spec.training
         rarer = min(summary.train_positives, summary.train - summary.train_positives)
         tested = 0 < summary.test_positives < summary.test
@@ -248,50 +245,6 @@ def _refused(spec: UseCase, folder: Path, summary: Summary) -> str | None:
     return refused_in_time(target, spec.training, ties)
 
 
-def leaks(spec: UseCase, summary: Summary) -> list[str]:
-    """What the training side may know of the test side, or of the future, in words."""
-    split, found, limit = spec.split, [], equal_inputs_limit(spec)
-    if summary.equal_inputs > limit * summary.test:
-        found.append(
-            f"{summary.straddling} distinct inputs stand on both sides, in {summary.equal_inputs} "
-            f"of {summary.test} test rows; the limit is {limit:.0%}"
-        )
-    if summary.straddling_entities and not (split.kind == "time" and split.entity == "shared"):
-        found.append(f"{summary.straddling_entities} entities stand on both sides")
-    if summary.late:
-        found.append(
-            f"{summary.late} rows have an event time more than a day after their batch landed"
-        )
-    if summary.cutoff and summary.latest_train and summary.latest_train >= summary.cutoff:
-        found.append(f"training rows go on to {summary.latest_train}, past {summary.cutoff}")
-    return found
-
-
-def equal_inputs_limit(spec: UseCase) -> float:
-    """The share of test rows that may have the inputs of a training row."""
-    split = spec.split
-    by_inputs = unit(spec.contract, split) == [column.name for column in spec.contract.inputs]
-    return 0.0 if split.kind == "hash" and by_inputs else float(split.equal_inputs)
-
-
-def _giveaway(
-    spec: UseCase, found: Giveaways, digest: str
-) -> tuple[bool, str, str, dict[str, Any]]:
-    """What is said of the features alone, as ``Checks.result`` takes it."""
-    limit = spec.gate.single_feature_auc
-    given = found.above(limit)
-    most = found.telling[:TELLING]
-    shown = ", ".join(f"{each.feature} {each.roc_auc:.4f}" for each in given or most)
-    if given:
-        said = f"{shown}: a ROC AUC above {limit:g}, alone, in {found.rows} training rows"
-    elif found.rarer < LEAST_OF_A_CLASS:
-        said = f"{found.rarer} rows of the rarer class are too few to tell; most: {shown or 'none'}"
-    else:
-        said = f"the most telling alone: {shown}; limit {limit:g}; {found.rows} training rows"
-    figures = {each.feature: each.roc_auc for each in most} | {"limit": float(limit)}
-    return not given, digest, said, figures
-
-
 def _about(summary: Summary, accepted: Sequence[Batch]) -> dict[str, Any]:
     """What the model card says of the rows."""
     landed = sorted(batch.receipt.landed_at for batch in accepted)
@@ -301,13 +254,6 @@ def _about(summary: Summary, accepted: Sequence[Batch]) -> dict[str, Any]:
         "landed": [landed[0], landed[-1]],
         "events": [moment.isoformat() for moment in events if moment is not None],
     }
-
-
-def _leakage_question(spec: UseCase) -> str:
-    held = (
-        "No entity stands on both sides of the split, and test rows with the inputs of a training"
-    )
-    return f"{held} row are few (none where the inputs decide the side); no event is in the future."
 
 
 def _of_time(summary: Summary) -> dict[str, Any]:

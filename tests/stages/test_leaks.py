@@ -12,7 +12,7 @@ from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.synthetic import ChurnOptions, write
 from mlops_assets.lib.training_set.assemble import Summary
-from mlops_assets.stages.training_set import leaks
+from mlops_assets.stages.leakage import leaks
 from tests.platform import DATA, QUICK, checks, platform, quick_spec
 
 COUNTS: dict[str, Any] = (
