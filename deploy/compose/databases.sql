@@ -1,0 +1,2 @@
+-- Beside the one for Dagster, which the image makes.
+CREATE DATABASE mlflow;

@@ -1,0 +1,73 @@
+"""Values of the Helm chart of Dagster, as far as they can be held against anything but the chart."""
+
+from typing import Any
+
+import pytest
+import yaml
+from dagster_k8s.job import UserDefinedDagsterK8sConfig
+
+from mlops_assets import home
+from tests.deploy import manifests
+from tests.deploy.manifests import of
+from tests.deploy.tools import DEPLOY, ROOT
+
+COMMON: dict[str, Any] = yaml.safe_load((DEPLOY / "dagster" / "values.yaml").read_text())
+LAUNCHER = COMMON["runLauncher"]["config"]["k8sRunLauncher"]
+
+
+def test_the_launcher_takes_what_runs_get() -> None:
+    names = {"containerConfig": "container_config", "podSpecConfig": "pod_spec_config"}
+    names["jobSpecConfig"] = "job_spec_config"
+    given = {names[key]: value for key, value in LAUNCHER["runK8sConfig"].items()}
+    made = UserDefinedDagsterK8sConfig.from_dict(given)
+    assert made.container_config["resources"]["limits"]["memory"] == "8Gi"
+    assert made.pod_spec_config["security_context"]["run_as_user"] == 10001
+
+
+def test_every_part_is_locked_down_and_of_one_image() -> None:
+    (code,) = COMMON["dagster-user-deployments"]["deployments"]
+    parts = [COMMON["dagsterWebserver"], COMMON["dagsterDaemon"], code]
+    for part in parts:
+        assert part["image"] == parts[0]["image"]
+        assert part["podSecurityContext"]["runAsNonRoot"] is True
+        assert part["securityContext"]["readOnlyRootFilesystem"] is True
+        assert {"requests", "limits"} == part["resources"].keys()
+        # What is written has a volume: the image's state and caches, and Dagster's home.
+        mounted = {mount["mountPath"] for mount in part["volumeMounts"]}
+        assert mounted == {"/tmp", "/state", "/opt/dagster/dagster_home"}
+    web = COMMON["dagsterWebserver"]
+    assert web["readinessProbe"]["httpGet"]["port"] == web["service"]["port"] > 1023
+
+
+def test_limits_of_runs_are_those_of_a_laptop() -> None:
+    local = yaml.safe_load((ROOT / "dagster.yaml").read_text(encoding="utf-8"))
+    (here,) = local["concurrency"]["runs"]["tag_concurrency_limits"]
+    queue = COMMON["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
+    assert queue["tagConcurrencyLimits"] == [here]
+    monitoring = COMMON["dagsterDaemon"]["runMonitoring"]
+    assert monitoring["enabled"]
+    assert monitoring["maxResumeRunAttempts"] == local["run_monitoring"]["max_resume_run_attempts"]
+
+
+@pytest.mark.parametrize("name", ["staging", "production"])
+def test_dagster_and_serving_follow_the_same_state(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = yaml.safe_load((DEPLOY / "dagster" / f"values-{name}.yaml").read_text(encoding="utf-8"))
+    (settings,) = of(own["extraManifests"], "ConfigMap")
+    assert settings["metadata"]["name"] == LAUNCHER["envConfigMaps"][0]["name"]
+    for variable, value in settings["data"].items():
+        monkeypatch.setenv(variable, value)
+    found = manifests.overlay(name)
+    (served,) = (c["data"] for c in of(found, "ConfigMap"))
+    assert home.environment() == served["MLOPS_ENVIRONMENT"] == name
+    assert home.storage_root() == served["MLOPS_STORAGE_ROOT"]
+    (service,) = of(found, "Service")
+    at = f"http://{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+    assert home.url("serving") == at
+    (binding,) = of(found, "RoleBinding")
+    subject = binding["subjects"][0]
+    assert (subject["name"], subject["namespace"]) == (
+        COMMON["global"]["serviceAccountName"],
+        f"dagster-{name}",
+    )
