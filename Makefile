@@ -40,7 +40,8 @@ BUILD_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo dev load test pytest coverage bench bench-serving faults fuzz \
-	lint style types delivery data-checks gate image image-check push audit deploy note lock clean distclean
+	lint style types delivery data-checks gate image image-check push audit deploy note lock clean distclean \
+	deploy-tools deploy-check deploy-scan monitoring-check stack-check
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -168,6 +169,33 @@ note:  ## The gate's summary as a note on a merge request of GitLab (in its CI)
 
 image-check: setup-dev  ## Run both images read-only, without a capability, as nobody; one predicts
 	$(BIN)/python -m tests.ci.image --docker $(DOCKER) $(IMAGE)/serving:$(TAG) $(IMAGE)/dagster:$(TAG)
+
+# Schemas of custom resources, and a scanner that wants other versions than we do: beside the rest.
+MODELS := argo-rollouts@2.0.0 external-secrets@2.0.0 gateway-api@2.0.0 keda@2.0.0 prometheus-operator@6.0.0
+
+build/kubernetes-models: Makefile
+	npm install --prefix $@ --no-save --no-package-lock --no-audit --no-fund --ignore-scripts \
+		$(addprefix @kubernetes-models/,$(MODELS))
+	@touch $@
+
+build/checkov:
+	$(BIN)/python -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check checkov==3.3.30
+
+deploy-tools: build/kubernetes-models  ## Schemas of custom resources (needs npm)
+
+deploy-check: setup-dev deploy-tools  ## Manifests, values and the stack, by their tests
+	$(BIN)/python -m pytest -n0 --no-cov tests/deploy
+
+deploy-scan: setup-dev build/checkov  ## Look for what is unsafe in the manifests, as they are deployed
+	$(BIN)/python -m tests.deploy.scan build/checkov/bin/checkov
+
+monitoring-check: setup-dev  ## Rules, routes and dashboards (needs promtool, amtool, prometheus)
+	$(BIN)/python -m tests.deploy.prometheus_rule
+	$(BIN)/python -m pytest -n0 --no-cov tests/deploy/test_monitoring.py
+
+stack-check: setup-dev  ## The Compose stack
+	$(BIN)/python -m pytest -n0 --no-cov tests/deploy/test_stack.py
 
 lock: setup-dev  ## Resolve the dependencies anew
 	$(BIN)/python requirements/lock.py

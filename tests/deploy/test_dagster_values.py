@@ -1,4 +1,4 @@
-"""Values of the Helm chart of Dagster, as far as they can be held against anything but the chart."""
+"""Values of the Helm chart of Dagster, held against all that can be had without the chart."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def test_the_launcher_takes_what_runs_get() -> None:
     names = {"containerConfig": "container_config", "podSpecConfig": "pod_spec_config"}
     names["jobSpecConfig"] = "job_spec_config"
     given = {names[key]: value for key, value in LAUNCHER["runK8sConfig"].items()}
-    made = UserDefinedDagsterK8sConfig.from_dict(given)
+    made = UserDefinedDagsterK8sConfig.from_dict(given)  # type: ignore[no-untyped-call]
     assert made.container_config["resources"]["limits"]["memory"] == "8Gi"
     assert made.pod_spec_config["security_context"]["run_as_user"] == 10001
 

@@ -70,10 +70,12 @@ def test_the_app_starts_with_these_settings(environment: str, tmp_path: Path) ->
         "SERVING_TRUSTED_KEYS": "A" * 43 + "=",
         "MLOPS_ENVIRONMENT": environment,
     }
+
+    def fill(found: re.Match[str]) -> str:
+        return filled.get(found[1], found[2])
+
     given = {
-        name: re.sub(
-            r"\$\{(\w+):[-?]([^}]*)\}", lambda found: filled.get(found[1], found[2]), str(value)
-        )
+        name: re.sub(r"\$\{(\w+):[-?]([^}]*)\}", fill, str(value))
         for name, value in SERVICES["serving"]["environment"].items()
     }
     assert not unknown_variables(given)
