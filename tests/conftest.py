@@ -13,6 +13,26 @@ from tests.s3 import seaweed as running_seaweed
 from tests.trouble import Trouble, listening
 
 
+# Files of minutes, longest first: begun last, one of them would keep one worker busy alone.
+LONGEST = (
+    "test_recovery.py",
+    "test_demo.py",
+    "test_tutorial.py",
+    "test_gate_command.py",
+    "test_pipeline_on_s3.py",
+    "test_rollback.py",
+    "test_pipeline.py",
+    "test_gate.py",
+    "test_s3.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin first."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 @pytest.fixture(autouse=True)
 def no_store_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow leaves the address of its store in the environment, where processes inherit it."""
