@@ -12,7 +12,6 @@ from tests.s3 import Seaweed
 from tests.s3 import seaweed as running_seaweed
 from tests.trouble import Trouble, listening
 
-
 # Files of minutes, longest first: begun last, one of them would keep one worker busy alone.
 LONGEST = (
     "test_recovery.py",
