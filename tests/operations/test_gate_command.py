@@ -96,9 +96,8 @@ def crowned_copy(home: Path, folder: Path) -> Storage:
     shutil.copytree(home / "storage", folder)
     store = Storage(folder)
     entry = Ledger(store, HEART).entries()[-1]
-    Ledger(store, HEART).append(
-        "promoted", {k: entry[k] for k in ("version", "bundle", "path", "wanted", "batches")}
-    )
+    names = ("version", "bundle", "path", "training_set", "wanted", "batches", "actor")
+    Ledger(store, HEART).append("promoted", {name: entry[name] for name in names})
     return store
 
 

@@ -8,9 +8,14 @@ from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.storage.root import ChangedError, Storage
 
 
+def key(use_case: str, digest: str) -> str:
+    """Where the record of a digest lies."""
+    return f"{use_case}/records/{digest}.json"
+
+
 def seal(store: Storage, use_case: str, record: Mapping[str, Any]) -> None:
     """Keep a record under its ``digest``, which is that of everything else in it."""
-    store.write_json(f"{use_case}/records/{record['digest']}.json", record)
+    store.write_json(key(use_case, record["digest"]), record)
 
 
 def unseal(store: Storage, use_case: str, digest: str) -> dict[str, Any] | None:
@@ -19,12 +24,12 @@ def unseal(store: Storage, use_case: str, digest: str) -> dict[str, Any] | None:
     Raises:
         ChangedError: If what lies there is another one.
     """
-    key = f"{use_case}/records/{digest}.json"
-    record = store.read_json(key)
+    where = key(use_case, digest)
+    record = store.read_json(where)
     if record is None:
         return None
     if digest_of({name: value for name, value in record.items() if name != "digest"}) != digest:
-        raise ChangedError(f"{store.uri(key)} is not the record {short(digest)} any more")
+        raise ChangedError(f"{store.uri(where)} is not the record {short(digest)} any more")
     return record
 
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 
 from mlops_assets.lib.bundles.bundle import verify_stored
+from mlops_assets.lib.records import sealed
 from mlops_assets.lib.records.history import champion
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
@@ -53,6 +54,7 @@ def _keys(use_case: str, bundle: str, lineage: dict[str, str]) -> Iterator[str]:
     yield bundle
     yield f"{use_case}/evaluations/{lineage['evaluation']}.json"
     yield candidates.folder(use_case, lineage["candidate"])
+    yield sealed.key(use_case, lineage["candidate"])
     yield training_set.folder(use_case, lineage["training_set"])
 
 
