@@ -12,7 +12,8 @@ from mlops_assets.lib.drift.sides import Column, Pair, connected
 from mlops_assets.lib.drift.window import Window, compare_on
 from mlops_assets.lib.spec.drift import Drift
 
-Values = Sequence[Any]
+# What Arrow makes a column of.
+Values = Any
 
 
 def column(name: str = "x", numeric: bool = True) -> Column:
