@@ -219,7 +219,7 @@ def test_a_day_is_judged_by_the_version_that_answered(copied: Platform) -> None:
 def test_the_schedule_asks_for_what_is_outstanding(copied: Platform, tmp_path: Path) -> None:
     schedule = copied.definitions.resolve_schedule_def(f"{HEART}_monitor")
 
-    def asked() -> dg.ScheduleExecutionData:
+    def asked() -> Any:
         with (
             dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
             dg.build_schedule_context(
