@@ -225,6 +225,7 @@ def test_the_schedule_asks_for_what_is_outstanding(copied: Platform, tmp_path: P
             dg.build_schedule_context(
                 instance=instance,
                 scheduled_execution_time=datetime.now(UTC),
+                repository_def=copied.definitions.get_repository_def(),
                 resources=copied.resources,
             ) as context,
         ):

@@ -5,8 +5,9 @@ that alternate: below the first point, at it, between it and the next, at the ne
 the end of each cell both distribution functions are known exactly.
 
 A side of at most ``FEW_ROWS`` rows puts every one of its values on the grid, so nothing of it lies
-between points. A larger one puts ``LEVELS`` quantiles of a sample, its tails and the extremes there; DuckDB
-then counts all of its rows in one scan, without a sort and in memory that does not grow with them.
+between points. A larger one puts ``LEVELS`` quantiles of a sample, its tails and the extremes
+there; DuckDB then counts all of its rows in one scan, without a sort and in memory that does not
+grow with them.
 """
 
 from __future__ import annotations
