@@ -12,7 +12,7 @@ grow with them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,18 +78,22 @@ class _Side:
         return self.rows <= FEW_ROWS
 
 
-def grids(database: duckdb.DuckDBPyConnection, pair: Pair, columns: Sequence[Column]) -> list[Grid]:
+def grids(
+    database: duckdb.DuckDBPyConnection, pair: Pair, columns: Sequence[Column]
+) -> Iterator[Grid]:
     """Count the numbers of some columns, a few columns at a time.
 
     Args:
         database: To run on.
         pair: What to read.
         columns: Of the pair; both sides have them. What is not a finite number counts as missing.
+
+    Yields:
+        A grid for each column, in their order.
     """
     import numpy as np
 
     rows = {relation: count(database, relation) for relation in (pair.reference, pair.current)}
-    found = []
     for first in range(0, len(columns), COLUMNS):
         some = columns[first : first + COLUMNS]
         reference = _look(database, pair.reference, rows, [c.reference for c in some])
@@ -97,8 +101,8 @@ def grids(database: duckdb.DuckDBPyConnection, pair: Pair, columns: Sequence[Col
         both = zip(reference.seen, current.seen, strict=True)
         points = [np.union1d(*(_points(seen) for seen in sides)) for sides in both]
         counted = (_cells(database, side, points) for side in (reference, current))
-        found += [Grid(*each) for each in zip(points, *counted, strict=True)]
-    return found
+        for each in zip(points, *counted, strict=True):
+            yield Grid(*each)
 
 
 def _number(name: str) -> str:
