@@ -27,7 +27,7 @@ from mlops_assets.operations.decide import expire
 from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.rollout.alias import misplaced
-from mlops_assets.stages import raw, rollout, sources, training_set
+from mlops_assets.stages import live_drift, raw, rollout, sources, training_set
 from mlops_assets.stages.evidence import Batch, findings, gating, look_at_batches
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ MOST_RUNS = 30
 # The sensor daemon looks every few seconds; a smaller number makes no difference.
 INTERVAL_SECONDS = 1
 ALIAS_SECONDS = 60
+MONITOR_CRON = "20 * * * *"
+MOST_DAYS = 7
 # Whoever decides a rollback carries it out; past this it was killed, and a run finishes it.
 BY_HAND_SECONDS = 60.0
 ACTIVE = [
@@ -146,6 +148,36 @@ def fetch_schedule(
         if context.instance.get_run_records(running, limit=1):
             return dg.SkipReason(f"a fetch of {source.name} is at work")
         return dg.RunRequest(asset_selection=[sources.checks(spec, source).asset], tags=tags)
+
+    return schedule
+
+
+def monitor_schedule(spec: UseCase, job: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
+    """Judges the days of the prediction log that are over and were not, or not with all files.
+
+    It looks every hour, which costs a listing of the log, and asks for nothing where nothing has
+    come: so a day is judged soon after it is over, whatever was down at midnight.
+    """
+
+    @dg.schedule(
+        name=job.name,
+        job=job,
+        cron_schedule=MONITOR_CRON,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Looks for drift in the answers of {spec.name}, day by day.",
+    )
+    def schedule(
+        context: dg.ScheduleEvaluationContext, storage: StorageRoot
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        jobs = Jobs(context.instance, job.name)
+        if jobs.active():
+            return dg.SkipReason("days are being judged")
+        days = live_drift.outstanding(storage.open(), spec, context.scheduled_execution_time)
+        subjects = [(day, f"{day}/{digest}") for day, digest in days[:MOST_DAYS]]
+        answers = [jobs.request(subject, spec.name, day) for day, subject in subjects]
+        requests = [answer for answer in answers if isinstance(answer, dg.RunRequest)]
+        said = [answer for answer in answers if isinstance(answer, str)]
+        return requests or dg.SkipReason("; ".join(said) or "every day of the log is judged")
 
     return schedule
 

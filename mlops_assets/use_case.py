@@ -10,11 +10,13 @@ from mlops_assets.authoring.scaffolder import TabularClassifierScaffolder
 from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.stages import (
+    batch_drift,
     candidates,
     evaluation,
     evidence,
     features,
     gate,
+    live_drift,
     predictions,
     promotion,
     raw,
@@ -50,7 +52,7 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         return cls.model_validate(model.model_dump(exclude_unset=True))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The graph, in its order: fetch, ingest, retrain, deploy, score."""
+        """The graph, in its order: fetch, ingest, retrain, deploy, score, monitor."""
         model = feature_model(prepare(self.name, self.contract), self.name)
         batches = dg.DynamicPartitionsDefinition(name=f"{self.name}_batches")
 
@@ -62,6 +64,7 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
             raw.build(self, batches),
             validated.build(self, batches),
             features.build(self, batches, model),
+            batch_drift.build(self, batches),
         ]
         trained = [
             training_set.build(self, batches, model),
@@ -72,15 +75,18 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         ]
         deployed = [rollout.build(self)]
         scored = [predictions.build(self, batches)]
+        watched = [live_drift.build(self)]
 
-        ingest = self._job("ingest", "One batch: raw, validated, features.", ingested)
+        ingest = self._job("ingest", "One batch: raw, validated, features, drift.", ingested)
         # In the queue, what is nearer to the customer goes first, however many files have landed.
         retrain = self._job("retrain", "Training set to verdict.", trained, priority=1)
         deploy = self._job("deploy", "Make the approved version serve.", deployed, priority=2)
         score = self._job("score", "One batch by the champion.", scored)
+        monitor = self._job("monitor", "One day of the prediction log.", watched, priority=-1)
         decided = launchpad.build(self, batch_checks, {automation.USE_CASE_TAG: self.name})
         operated = dg.Definitions(
-            jobs=[ingest, retrain, deploy, score],
+            jobs=[ingest, retrain, deploy, score, monitor],
+            schedules=[automation.monitor_schedule(self, monitor)],
             sensors=[
                 automation.landing_sensor(self, ingest.name, batches, model),
                 automation.retrain_sensor(self, ingest.name, retrain.name, model),
@@ -94,6 +100,7 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
             *trained,
             *deployed,
             *scored,
+            *watched,
             operated,
             decided,
             *self._fetching(fetched),

@@ -102,6 +102,7 @@ class Platform:
         self.definitions = dg.Definitions(
             assets=definitions.assets,
             jobs=definitions.jobs,
+            schedules=definitions.schedules,
             sensors=definitions.sensors,
             executor=definitions.executor,
             resources={**(definitions.resources or {}), **self.resources},

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mlops_assets import home
+from mlops_assets.lib.drift import records
 from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.http import call
 from mlops_assets.lib.records import current, desired_state
@@ -58,11 +59,18 @@ def _batches(store: Storage, spec: UseCase, out: set[str]) -> list[dict[str, Any
                 "rows": landed.get("rows"),
                 "quarantined": valid.get("quarantined"),
                 "quality": valid.get("quality"),
-                "drift": None,
+                "drift": _drift(store, spec.name, receipt.key),
                 "withdrawn": receipt.key in out,
             }
         )
     return found
+
+
+def _drift(store: Storage, use_case: str, key: str) -> dict[str, Any] | None:
+    """What is known of a batch's drift, or None where it was not looked at."""
+    record = records.read(store, use_case, "batches", key)
+    names = ("judged", "drifted", "score", "effect", "reason")
+    return record and {name: record[name] for name in names}
 
 
 def _candidates(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
@@ -131,6 +139,8 @@ def as_text(state: dict[str, Any]) -> str:
             rows += f", {batch['quarantined']} in quarantine, quality {batch['quality']:g}"
         word = "withdrawn, " if batch["withdrawn"] else "refused, " if refused else ""
         lines.append(f"  batch      {batch['key']}: {word}{rows}")
+        if batch["drift"] and batch["drift"]["drifted"]:
+            lines.append(f"    drifted  {batch['drift']['reason']}")
     if state["training_set"]:
         rows = state["training_set"]["rows"]
         lines.append(f"  training   {rows['train']} rows to train on, {rows['test']} to test on")

@@ -13,6 +13,7 @@ from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.reading.landed import Reading
 from mlops_assets.lib.sources.spec import Source
 from mlops_assets.lib.spec.card import Card
+from mlops_assets.lib.spec.drift import Drift
 from mlops_assets.lib.spec.gate import Decision, Gate
 from mlops_assets.lib.spec.model import Model
 from mlops_assets.lib.spec.quality import Quality
@@ -60,6 +61,7 @@ class UseCase(BaseModel):
     gate: Gate = Gate()
     card: Card = Card()
     rollout: Rollout = Rollout()
+    drift: Drift = Drift()
     retention: Retention = Retention()
 
     @model_validator(mode="after")
