@@ -13,7 +13,7 @@ import dagster as dg
 
 from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.features.dbt_project import FeatureModel
-from mlops_assets.lib.records import current
+from mlops_assets.lib.records import current, desired_state
 from mlops_assets.lib.records.history import (
     awaiting_approval,
     awaiting_rollout,
@@ -293,10 +293,20 @@ def rollout_sensor(spec: UseCase, job: str) -> dg.SensorDefinition:
             context.log.warning(f"version {entry['version']}: {'; '.join(entry['reasons'])}")
         entries = ledger.verify()
         move = awaiting_rollout(entries)
+        subject = move and move["hash"]
         if move is None:
-            waiting = ", ".join(entry["version"] for entry in awaiting_approval(entries))
-            said = f"version {waiting} waits for a person to approve it" if waiting else ""
-            return _result(context, [], said or "the ledger has nothing to roll out")
+            role = desired_state.read(storage.open(), spec.name, target.environment)
+            served = role.get("champion", {}).get("digest")
+            move = champion(entries)
+            if move is None or served == move["bundle"]:
+                waiting = ", ".join(entry["version"] for entry in awaiting_approval(entries))
+                said = f"version {waiting} waits for a person to approve it" if waiting else ""
+                return _result(context, [], said or "the ledger has nothing to roll out")
+            subject = f"{move['hash']}/{served}"
+            context.log.error(
+                f"the desired state names {short(served) if served else 'no champion'}, and the "
+                f"ledger version {move['version']}, which is put back"
+            )
         age = (now - datetime.fromisoformat(move["time"])).total_seconds()
         if move["decision"] == "rolled_back" and 0 <= age < BY_HAND_SECONDS:
             return _result(context, [], "a rollback is carried out by whoever decided it")
@@ -311,7 +321,7 @@ def rollout_sensor(spec: UseCase, job: str) -> dg.SensorDefinition:
         jobs = Jobs(context.instance, job, spec.rollout.attempts)
         if jobs.active():
             return _result(context, [], "a rollout is at work")
-        return _result(context, [jobs.request(move["hash"], spec.name)], "")
+        return _result(context, [jobs.request(str(subject), spec.name)], "")
 
     return sensor
 

@@ -58,7 +58,6 @@ def build(spec: UseCase, batch_checks: BatchChecks, tags: dict[str, str]) -> dg.
             )
         except ValueError as error:
             raise dg.Failure(str(error)) from error
-        mlflow.anchor(spec.name, entry)
         mlflow.describe(spec.name, entry)
         said = f"version {entry['version']} is {entry['decision']} (entry {entry['sequence']})"
         context.log.info(said)

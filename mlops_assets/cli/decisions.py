@@ -3,16 +3,11 @@
 import argparse
 import getpass
 import time
-from typing import TYPE_CHECKING
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
-from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.storage.root import Storage
-
-if TYPE_CHECKING:
-    from mlops_assets.resources import MlflowTracking
 
 HELP = {
     "approve": "let a version that waits for a person be rolled out",
@@ -49,6 +44,7 @@ def _decide(options: argparse.Namespace) -> int:
 
     from mlops_assets.lib.features.dbt_project import feature_model, prepare
     from mlops_assets.operations.decide import decide
+    from mlops_assets.resources.mlflow import tracking
     from mlops_assets.stages.evidence import batch_checks
 
     spec, store = load_spec(options.use_case), Storage(home.storage_root())
@@ -68,25 +64,25 @@ def _decide(options: argparse.Namespace) -> int:
     print(f"version {number} is {entry['decision']} (entry {entry['sequence']} of the ledger)")
     if entry["decision"] == "approved":
         print("the rollout sensor makes it serve")
-    mlflow = _mlflow()
-    mlflow.anchor(spec.name, entry)
-    mlflow.describe(spec.name, entry)
+    tracking().describe(spec.name, entry)
     return 0
 
 
 def _rollback(options: argparse.Namespace) -> int:
     from mlops_assets.resources import LocalTarget
+    from mlops_assets.resources.anchor import open_ledger
+    from mlops_assets.resources.mlflow import tracking
     from mlops_assets.rollout.rollback import decide_rollback
     from mlops_assets.rollout.rollout import Rollout
 
     started = time.monotonic()
     spec, store = load_spec(options.use_case), Storage(home.storage_root())
-    actor, ledger = options.by or getpass.getuser(), Ledger(store, spec.name)
+    actor, ledger = options.by or getpass.getuser(), open_ledger(store, spec.name)
     move = decide_rollback(store, ledger, to=options.to, actor=actor, reason=options.reason)
     done = move["decision"].replace("_", " ")
     print(f"version {move['version']}: {done} (entry {move['sequence']} of the ledger)", flush=True)
     target = LocalTarget(url=home.url("serving"), environment=home.environment())
-    rollout = Rollout(spec, store, ledger, _mlflow(), target)
+    rollout = Rollout(spec, store, ledger, tracking(), target)
 
     def say(sentence: str) -> None:
         print(f"{sentence}, {time.monotonic() - started:.1f} s after the command", flush=True)
@@ -94,11 +90,3 @@ def _rollback(options: argparse.Namespace) -> int:
     rollout.carry_out(move, actor, say)
     say(f"version {move['version']} is the champion, in the ledger and in MLflow")
     return 0
-
-
-def _mlflow() -> "MlflowTracking":
-    from mlops_assets.resources import MlflowTracking
-
-    return MlflowTracking(
-        tracking_uri=home.mlflow_uri(), ui=home.url("mlflow"), dagster_ui=home.url("dagster")
-    )

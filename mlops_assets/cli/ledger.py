@@ -54,15 +54,15 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from mlops_assets.operations.anchor import hold_against_anchor
-    from mlops_assets.resources.mlflow import anchors
+    from mlops_assets.resources.anchor import open_ledger
 
     for spec, ledger in _ledgers(options):
         entries = ledger.verify()
         head = f", head {entries[-1]['hash'][:12]}" if entries else ""
         said = f"{len(entries)} entries, the chain holds{head}"
-        if anchors():
-            said += f"; {hold_against_anchor(spec.name, entries)}"
+        anchor = open_ledger(ledger.storage, spec.name).anchor
+        if anchor is not None:
+            said += f"; {anchor.hold(entries)}"
         print(f"{spec.name}: {said}")
     return 0
 

@@ -65,21 +65,18 @@ def _prune(options: argparse.Namespace) -> int:
     from dagster import DagsterInstance
 
     from mlops_assets.operations.prune import Pruning
-    from mlops_assets.resources import MlflowTracking
+    from mlops_assets.resources.mlflow import tracking
 
     specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
     if not (home.home() / "dagster").is_dir():
         print(f"there is nothing in {home.home()} yet")
         return 0
-    mlflow = MlflowTracking(
-        tracking_uri=home.mlflow_uri(), ui=home.url("mlflow"), dagster_ui=home.url("dagster")
-    )
     if options.dry_run:
         print("Nothing is touched; this would go:")
     with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
         for spec in specs:
             store = Storage(home.storage_root())
-            for line in Pruning(spec, store, instance, mlflow, dry_run=options.dry_run).run():
+            for line in Pruning(spec, store, instance, tracking(), dry_run=options.dry_run).run():
                 print(line, flush=True)
     return 0
 

@@ -9,11 +9,18 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from mlops_assets.lib.records.history import Entry, awaiting_approval, champion, last_decision
+from mlops_assets.lib.records.history import (
+    Entry,
+    awaiting_approval,
+    awaiting_rollout,
+    champion,
+    last_decision,
+)
 from mlops_assets.lib.records.ledger import Ledger, MovedOnError
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.versions import bundle_of, numbers
+from mlops_assets.resources.anchor import open_ledger
 from mlops_assets.rollout.rollback import in_a_line
 from mlops_assets.stages import gate
 
@@ -56,7 +63,7 @@ def decide(
         UnknownVersionError: If no such version is registered.
         ValueError: If no reason is given.
     """
-    reason, ledger = in_a_line(reason), Ledger(store, spec.name)
+    reason, ledger = in_a_line(reason), open_ledger(store, spec.name)
     digest = bundle_of(store, spec.name, version)
     number = numbers(store, spec.name).get(digest)
     if number is None:
@@ -78,9 +85,14 @@ def decide(
         try:
             decision: Literal["approved", "rejected"]
             decision = "rejected" if answer == "reject" else "approved"
-            return ledger.append(decision, facts, after=len(entries))
+            entry = ledger.append(decision, facts, after=len(entries))
         except MovedOnError:
             continue
+        # Beside what the gate had said, where people look.
+        shown = {"decision": decision, "version": number, "by": actor, "reason": reason}
+        asset = dg.AssetKey([spec.name, "promotion"])
+        instance.report_runless_asset_event(dg.AssetObservation(asset, metadata=shown))
+        return entry
 
 
 def expire(spec: UseCase, ledger: Ledger, now: datetime) -> list[Entry]:
@@ -122,6 +134,9 @@ def _refuse_by_state(
             raise RefusedError(f"version {number} is the champion")
         return
     waiting = awaiting_approval(entries)
+    open_move = awaiting_rollout(entries)
+    if answer == "reject" and open_move is not None and open_move["bundle"] == version.digest:
+        return  # approved, and not rolled out yet
     mine = next((entry for entry in waiting if entry["bundle"] == version.digest), None)
     if mine is None:
         last = last_decision(entries, version.digest)

@@ -10,9 +10,9 @@ from typing import Any
 
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.history import champion, withdrawn
-from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
+from mlops_assets.resources.anchor import open_ledger
 
 
 class UnknownBatchError(ValueError):
@@ -42,7 +42,7 @@ def withdraw(
     reason = " ".join(reason.split())
     if not reason:
         raise ValueError("say why in a line: it goes into the ledger")
-    batches, ledger = Batches(store, spec.name), Ledger(store, spec.name)
+    batches, ledger = Batches(store, spec.name), open_ledger(store, spec.name)
     if batches.receipt(batch) is None:
         keys = batches.keys()
         near = get_close_matches(batch, keys, n=3, cutoff=0.6)

@@ -1,4 +1,4 @@
-"""Registered models in MLflow: versions with their cards, aliases, and the anchor of the ledger.
+"""Registered models in MLflow: versions with their cards, and aliases.
 
 The ledger decides, and what stands here follows it, for the people and tools that look at MLflow.
 Nothing follows what is moved here by hand; it is noticed and reported.
@@ -12,14 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.home import environment
+from mlops_assets import home
 from mlops_assets.lib.evaluation.model_card import decided, shortened
 from mlops_assets.resources.tracked_runs import TrackedRuns
 from serving.bundle.manifest import SIGNATURE
 
-# On the registered model: number and hash of the last decision, outside of the ledger itself.
-ANCHOR = "ledger_head"
-ANCHOR_VARIABLE = "MLOPS_LEDGER_ANCHOR"
 # Of the run that trained the model.
 CARD = "card.md"
 
@@ -83,40 +80,19 @@ class MlflowTracking(TrackedRuns):
         version = found[0].aliases.get("champion") if found else None
         return None if version is None else str(version)
 
-    def anchor(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Note an entry of the ledger where whoever can rewrite the storage cannot.
-
-        A ledger that was cut off, or rewritten as a whole, still chains; but it no longer has this
-        entry. On in production; ``MLOPS_LEDGER_ANCHOR`` is ``on`` or ``off`` elsewhere.
-
-        Args:
-            name: Of the registered model.
-            entry: The newest of the ledger.
-        """
-        if not anchors():
-            return
-        there = self.anchored(name)
-        if there is None or there[0] < entry["sequence"]:
-            head = f"{entry['sequence']}:{entry['hash']}"
-            self.client().set_registered_model_tag(name, ANCHOR, head)
-
-    def anchored(self, name: str) -> tuple[int, str] | None:
-        """Number and hash of the entry that was anchored last."""
-        found = self.client().search_registered_models(f"name = '{name}'")
-        head = found[0].tags.get(ANCHOR) if found else None
-        if head is None:
-            return None
-        number, _, digest = head.partition(":")
-        return int(number), digest
-
-    def describe(self, name: str, entry: Mapping[str, Any]) -> None:
+    def describe(
+        self, name: str, entry: Mapping[str, Any], promoted: Mapping[str, Any] | None = None
+    ) -> None:
         """Put what was decided about a version below its model card.
 
         Args:
             name: Of the registered model.
-            entry: Of the ledger, about the version.
+            entry: Of the ledger: who decided, and why.
+            promoted: Of the ledger: since when it serves.
         """
         client = self.client()
+        # Its bars of progress are lines in a log.
+        os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
         version = client.get_model_version(name, entry["version"])
         run_id = str(version.run_id)
         text = version.description or ""
@@ -124,18 +100,13 @@ class MlflowTracking(TrackedRuns):
             # The description may have been too short for the whole of it.
             with tempfile.TemporaryDirectory() as scratch:
                 text = Path(client.download_artifacts(run_id, CARD, scratch)).read_text("utf-8")
-        text = decided(text, entry)
+        text = decided(text, entry, promoted)
         client.log_text(run_id, text, CARD)
         client.update_model_version(name, entry["version"], description=shortened(text))
 
 
-def anchors() -> bool:
-    """Whether the head of the ledger is noted in MLflow.
-
-    Raises:
-        ValueError: If the variable is neither ``on`` nor ``off``.
-    """
-    said = os.environ.get(ANCHOR_VARIABLE) or ("on" if environment() == "production" else "off")
-    if said not in ("on", "off"):
-        raise ValueError(f"{ANCHOR_VARIABLE}={said!r}: on or off")
-    return said == "on"
+def tracking() -> MlflowTracking:
+    """MLflow as this process is told of it by its environment."""
+    return MlflowTracking(
+        tracking_uri=home.mlflow_uri(), ui=home.url("mlflow"), dagster_ui=home.url("dagster")
+    )

@@ -5,6 +5,7 @@ import dagster as dg
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
+from mlops_assets.resources.anchor import open_ledger
 
 
 class StorageRoot(dg.ConfigurableResource[Storage]):
@@ -26,4 +27,4 @@ class StorageRoot(dg.ConfigurableResource[Storage]):
 
     def ledger(self, use_case: str) -> Ledger:
         """The ledger of a use case."""
-        return Ledger(self.open(), use_case)
+        return open_ledger(self.open(), use_case)

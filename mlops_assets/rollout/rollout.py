@@ -132,16 +132,24 @@ class Rollout:
 
     def _desire(self, move: Entry, roles: dict[str, Any]) -> None:
         name, environment = self.spec.name, self.target.environment
-        desired_state.write(self.store, name, environment, roles, decision=move["sequence"])
+        desired_state.write(
+            self.store,
+            name,
+            environment,
+            roles,
+            decision=move["sequence"],
+            newest=lambda: len(self.ledger.verify()),
+        )
 
     def _take_back(
         self, move: Entry, facts: dict[str, Any], before: dict[str, Any], why: str
     ) -> None:
+        if move["decision"] == "promoted":
+            return  # the champion is what should serve, whatever was there
         now = desired_state.read(self.store, self.spec.name, self.target.environment)
         if now.get("champion", {}).get("digest") == move["bundle"]:
             self._desire(move, before)
-        if move["decision"] != "promoted":
-            self._write("aborted", move, {**facts, "reasons": [why]})
+        self._write("aborted", move, {**facts, "reasons": [why]})
 
     def _crown(self, move: Entry, facts: dict[str, Any]) -> None:
         """Move the alias, and say so in the ledger last.
@@ -159,8 +167,7 @@ class Rollout:
                 self.mlflow.crown(self.spec.name, crowned["version"])
             raise
         if promoted is not None:
-            self.mlflow.anchor(self.spec.name, promoted)
-            self.mlflow.describe(self.spec.name, promoted)
+            self.mlflow.describe(self.spec.name, move, promoted)
 
     def _write(self, decision: Kind, move: Entry, facts: dict[str, Any]) -> Entry | None:
         """Write how a decision was carried out, unless somebody has, or a newer one is there."""

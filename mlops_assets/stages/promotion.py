@@ -86,6 +86,7 @@ def build(spec: UseCase, batch_checks: gate.BatchChecks) -> dg.Definitions:
                 "verdict": found.contest.verdict.said if found.contest else "not compared",
                 "what to do": dg.MetadataValue.md(_what_to_do(spec, entry)),
                 "checks": dg.MetadataValue.md(_table(found.checks)),
+                "model card": dg.MetadataValue.url(mlflow.version_url(spec.name, version.number)),
                 "ledger entry": entry["sequence"],
                 "bundle": version.digest,
             },
@@ -100,7 +101,6 @@ def build(spec: UseCase, batch_checks: gate.BatchChecks) -> dg.Definitions:
         counted = {"checks passed": passed, "checks asked": len(found.checks)}
         yield asked.result(context, "gate", not stopped, version.digest, said, counted)
         # Last: what was decided stands, whether MLflow can be told or not.
-        mlflow.anchor(spec.name, entry)
         mlflow.describe(spec.name, entry)
 
     return dg.Definitions(assets=[promotion])
@@ -164,13 +164,18 @@ def _what_to_do(spec: UseCase, entry: Entry) -> str:
     return "nothing"
 
 
+def _shown(finding: Finding) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in finding.values.items())
+
+
 def _list(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
 def _table(found: list[Finding]) -> str:
-    lines = ["| asset | check | subject | result |", "| --- | --- | --- | --- |"]
+    lines = ["| asset | check | subject | result | numbers |", "| --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {f.asset} | {f.check} | `{short(f.subject)}` | {f.status}: {f.said} |" for f in found
+        f"| {f.asset} | {f.check} | `{short(f.subject)}` | {f.status}: {f.said} | {_shown(f)} |"
+        for f in found
     ]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from mlops_assets.lib.bundles.robustness import Steadiness, steadiness
 from mlops_assets.lib.bundles.sandbox import try_bundle
 from mlops_assets.lib.evaluation.model_card import Facts, card, empty_sections, sections
 from mlops_assets.lib.records import current, recipe
-from mlops_assets.lib.records.history import last_decision
+from mlops_assets.lib.records.history import last_verdict
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.training.onnx_model import PARITY, predictor
 from mlops_assets.lib.training_set.files import INPUTS
@@ -120,7 +120,8 @@ def build(spec: UseCase) -> dg.Definitions:
         # What lies there, which may be older than what was just made.
         path = store.local(folder(spec.name, digest))
         steady = _steadiness(spec, path, digest, rows / INPUTS)
-        entry_of = last_decision(storage.ledger(spec.name).entries(), digest)
+        about = [e for e in storage.ledger(spec.name).entries() if e.get("bundle") == digest]
+        entry_of = last_verdict(about)
         # The manifest that lies there, whose provenance may be that of an earlier run.
         found = store.read_json(f"{folder(spec.name, digest)}/{MANIFEST}") or manifest
         facts = Facts(spec, digest, found, judged, source, steady, entry_of)

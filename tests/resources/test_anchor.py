@@ -8,9 +8,9 @@ import pytest
 
 from mlops_assets import cli
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.records.ledger import Ledger
-from mlops_assets.lib.storage.root import Storage
-from mlops_assets.resources import MlflowTracking
+from mlops_assets.lib.records.ledger import Ledger, LedgerError
+from mlops_assets.lib.storage.root import Storage, as_bytes
+from mlops_assets.resources.anchor import open_ledger
 
 HEART = "heart_disease"
 
@@ -20,19 +20,19 @@ def anchored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """A ledger of three entries in production; the second is anchored."""
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
     monkeypatch.setenv("MLOPS_ENVIRONMENT", "production")
-    uri = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
-    mlflow = MlflowTracking(tracking_uri=uri, ui="", dagster_ui="")
-    mlflow.client().create_registered_model(HEART)
-    ledger = Ledger(Storage(tmp_path / "storage"), HEART)
-    for number in range(3):
-        about = {"version": str(number), "bundle": f"b{number}", "actor": "test"}
-        entry = ledger.append("approved", about)
-        if number < 2:
-            mlflow.anchor(HEART, entry)
+    ledger = open_ledger(Storage(tmp_path / "storage"), HEART)
+    for number in range(2):
+        ledger.append("approved", about(number))
     # An older one never takes the place of a newer one.
-    mlflow.anchor(HEART, ledger.entries()[0])
-    assert mlflow.anchored(HEART) == (2, ledger.entries()[1]["hash"])
-    return ledger
+    assert ledger.anchor is not None
+    ledger.anchor.note(ledger.entries()[0])
+    plain = Ledger(ledger.storage, HEART)
+    plain.append("approved", about(2))
+    return plain
+
+
+def about(number: int, actor: str = "test") -> dict[str, str]:
+    return {"version": str(number), "bundle": f"b{number}", "actor": actor}
 
 
 def verify(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -46,7 +46,7 @@ def rewritten(ledger: Ledger, count: int) -> None:
     folder = ledger.storage.local(f"{HEART}/ledger")
     shutil.rmtree(folder)
     for number in range(count):
-        ledger.append("rejected", {"version": str(number), "bundle": f"b{number}", "actor": "eve"})
+        ledger.append("rejected", about(number, "eve"))
     assert len(ledger.verify()) == count
 
 
@@ -67,7 +67,7 @@ def test_a_ledger_that_was_cut_off_before_its_anchor_is_found(
     assert len(anchored.verify()) == 1
     code, said = verify(capsys)
     assert code == 1
-    assert "it has 1 entries, and entry 2 was anchored in MLflow: it was cut off" in said
+    assert "entry 2: was anchored in MLflow, and there are 1 entries: the ledger was cut" in said
 
 
 def test_a_ledger_that_was_written_anew_is_found(
@@ -77,6 +77,14 @@ def test_a_ledger_that_was_written_anew_is_found(
     code, said = verify(capsys)
     assert code == 1
     assert "entry 2: is not the one that was anchored" in said
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_nothing_is_added_to_a_ledger_that_lacks_its_anchor(anchored: Ledger, count: int) -> None:
+    rewritten(anchored, count)
+    with pytest.raises(LedgerError, match="entry 2"):
+        open_ledger(anchored.storage, HEART).append("approved", about(9))
+    assert len(anchored.verify()) == count
 
 
 def test_what_the_anchor_does_not_show_is_what_came_after_it(
@@ -93,7 +101,7 @@ def test_an_edit_is_found_without_the_anchor(
     path = anchored.storage.local(f"{HEART}/ledger/00000002.json")
     entry = json.loads(path.read_text()) | {"decision": "promoted"}
     entry["hash"] = digest_of({key: value for key, value in entry.items() if key != "hash"})
-    path.write_text(json.dumps(entry))
+    path.write_bytes(as_bytes(entry))
     code, said = verify(capsys)
     assert code == 1
     assert "entry 3: does not follow from the entry before it" in said

@@ -17,6 +17,7 @@ from mlops_assets.rollout.rollback import NoWayBackError, decide_rollback
 from mlops_assets.rollout.rollout import Rollout
 from serving.bundle.manifest import BundleError
 from tests.platform import HEART, Platform, impatient_spec, platform, serving
+from tests.serving.server import wait_until
 from tests.versions import variant
 
 
@@ -209,6 +210,23 @@ def test_an_alias_that_was_moved_by_hand_is_reported_and_not_followed(twice: Pla
         assert twice.target.model(HEART)["version"] == "2"
         assert twice.run("deploy").success
         assert served(twice) == ("2", "2", "2", "2")
+
+
+def test_a_desired_state_that_was_edited_is_put_back(twice: Platform) -> None:
+    first = twice.ledger.entries()[0]
+    role = {"version": "1", "bundle": first["path"], "digest": first["bundle"], "percent": 100}
+    desired_state.write(twice.store, HEART, "dev", {"champion": role}, decision=999_999)
+    with serving(twice):
+        wait_until(lambda: twice.target.model(HEART)["version"] == "1", "what somebody wrote")
+        (request,) = twice.tick("rollout").run_requests or []
+        assert request.tags["mlops/use_case"] == HEART
+        assert twice.run("deploy").success
+        assert served(twice) == ("2", "2", "2", "2")
+        assert not twice.tick("rollout").run_requests
+        # Nor does it hold up a person who goes back.
+        desired_state.write(twice.store, HEART, "dev", {}, decision=999_999)
+        rollout(twice).carry_out(decide(twice), "ann")
+        assert served(twice) == ("1", "1", "1", "1")
 
 
 def test_a_rollback_without_any_former_champion(trained: Platform) -> None:

@@ -104,6 +104,16 @@ def test_what_a_person_rejected_stays_out_until_a_person_lets_it_in(manual: Plat
     assert awaiting_rollout(manual.ledger.verify()) is not None
 
 
+def test_an_approval_is_taken_back_before_it_is_rolled_out(manual: Platform) -> None:
+    assert manual.materialize("promotion").success
+    answer(manual, "approve")
+    answer(manual, "reject")
+    assert decisions(manual) == ["pending", "approved", "rejected"]
+    assert awaiting_rollout(manual.ledger.verify()) is None
+    with pytest.raises(RefusedError, match="does not wait"):
+        answer(manual, "reject")
+
+
 def test_who_waits_too_long_is_judged_again(
     manual: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

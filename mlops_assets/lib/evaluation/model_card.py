@@ -79,16 +79,20 @@ def card(facts: Facts) -> str:
     return "\n\n".join([*parts, decision_section(facts.entry)]) + "\n"
 
 
-def decision_section(entry: Mapping[str, Any] | None) -> str:
+def decision_section(
+    entry: Mapping[str, Any] | None, promoted: Mapping[str, Any] | None = None
+) -> str:
     """The last section: what was decided about the version, by whom, when and why.
 
     Args:
         entry: The entry of the ledger; None before there is one.
+        promoted: The entry by which it became champion; None before that.
     """
     if entry is None:
         return f"{DECISION}\n\n{UNDECIDED}"
     lines = [
-        f"**{entry['decision']}** as version {entry['version']} on {entry['time'][:19]}Z by "
+        f"**{entry['decision'].replace('_', ' ')}** as version {entry['version']} on "
+        f"{entry['time'][:19]}Z by "
         f"{entry['actor']} (entry {entry['sequence']} of the ledger, `{short(entry['hash'])}`)."
     ]
     checks = entry.get("checks") or []
@@ -97,15 +101,20 @@ def decision_section(entry: Mapping[str, Any] | None) -> str:
         lines.append(f"{passed} of {len(checks)} checks passed.")
     if verdict := entry.get("verdict"):
         lines.append(f"Against the champion: {verdict['said']}.")
+    if outvoted := entry.get("outvoted"):
+        lines.append(f"A person outvoted the gate, which said: {'; '.join(outvoted)}.")
+    if promoted is not None:
+        since = f"{promoted['time'][:19]}Z (entry {promoted['sequence']})"
+        lines.append(f"Champion in {promoted['environment']} since {since}.")
     reasons = [f"- {reason}" for reason in entry.get("reasons") or []]
     return "\n".join([DECISION, "", " ".join(lines), *([""] if reasons else []), *reasons])
 
 
-def decided(text: str, entry: Mapping[str, Any]) -> str:
+def decided(text: str, entry: Mapping[str, Any], promoted: Mapping[str, Any] | None = None) -> str:
     """A card with another decision in place of the one it has, or at its end."""
     start = text.rfind(f"\n{DECISION}\n")
     kept = text if start < 0 else text[:start]
-    return f"{kept.rstrip()}\n\n{decision_section(entry)}\n"
+    return f"{kept.rstrip()}\n\n{decision_section(entry, promoted)}\n"
 
 
 def shortened(text: str, most: int = MOST_CHARACTERS) -> str:

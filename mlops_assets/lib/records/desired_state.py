@@ -3,6 +3,7 @@
 The serving app follows this file and nothing else. Only a rollout writes it.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,8 +32,20 @@ def read(storage: Storage, use_case: str, environment: str) -> dict[str, Any]:
     return roles
 
 
+def claimed(storage: Storage, use_case: str, environment: str) -> int:
+    """Number of the ledger's entry that the desired state says it follows; 0 if it says none."""
+    number = (storage.read_json(key(use_case, environment)) or {}).get("decision", 0)
+    return number if isinstance(number, int) else 0
+
+
 def write(
-    storage: Storage, use_case: str, environment: str, roles: dict[str, Any], *, decision: int = 0
+    storage: Storage,
+    use_case: str,
+    environment: str,
+    roles: dict[str, Any],
+    *,
+    decision: int = 0,
+    newest: Callable[[], int] | None = None,
 ) -> None:
     """Say what should serve.
 
@@ -42,15 +55,18 @@ def write(
         environment: Where, for example ``dev``.
         roles: By role: ``version``, ``bundle`` (a key of the storage), ``digest``, ``percent``.
         decision: Number of the ledger's entry that wants it so.
+        newest: Gives the number of the ledger's newest entry. A state that claims a later one was
+            not written by a rollout, or is of a ledger that is lost, and holds nobody up.
 
     Raises:
         OvertakenError: If what is there was wanted by a later entry.
     """
-    there = storage.read_json(key(use_case, environment)) or {}
-    if there.get("decision", 0) > decision:
+    present = claimed(storage, use_case, environment)
+    # Asked after the state was read: an entry is there before its state is.
+    if present > decision and (newest is None or present <= newest()):
         raise OvertakenError(
-            f"the desired state of {use_case} in {environment} is that of entry "
-            f"{there['decision']} of the ledger, which is later than entry {decision}"
+            f"the desired state of {use_case} in {environment} is that of entry {present} of the "
+            f"ledger, which is later than entry {decision}"
         )
     state = {
         "schema_version": SCHEMA_VERSION,

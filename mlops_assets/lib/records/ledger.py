@@ -8,10 +8,10 @@ entry carries the hash of the one before it, so that an edit, a removal or a reo
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from mlops_assets.lib.digests import digest_of
-from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.storage.root import Storage, as_bytes
 
 Kind = Literal[
     "approved",  # may be rolled out: by the gate, or by a person
@@ -42,29 +42,47 @@ class MovedOnError(Exception):
     """Another writer was quicker: what was decided was decided without knowing of that entry."""
 
 
-class Ledger:
-    """The ledger of one use case."""
+class Anchor(Protocol):
+    """A place outside of the storage that remembers the newest entry."""
 
-    def __init__(self, storage: Storage, use_case: str) -> None:
+    def hold(self, entries: list[dict[str, Any]]) -> str:
+        """Say what is remembered, or raise a ``LedgerError`` if these entries lack it."""
+
+    def note(self, entry: dict[str, Any]) -> None:
+        """Remember an entry in place of an older one."""
+
+
+class Ledger:
+    """The ledger of one use case.
+
+    Attributes:
+        anchor: Asked before an entry is added, and told of it: nothing is added to a ledger that
+            was cut off or written anew.
+    """
+
+    def __init__(self, storage: Storage, use_case: str, anchor: Anchor | None = None) -> None:
         self.storage = storage
         self.use_case = use_case
         self.prefix = f"{use_case}/ledger"
+        self.anchor = anchor
 
     def entries(self) -> list[dict[str, Any]]:
         """Every readable entry, first to last, as it lies there (``verify`` judges it)."""
-        return [entry for _, entry in self._files() if entry.keys() >= OWN_FIELDS]
+        return [entry for _, entry, _ in self._files() if entry.keys() >= OWN_FIELDS]
 
-    def _files(self) -> list[tuple[str, dict[str, Any]]]:
-        """File name and content of each entry; empty content where it is not a JSON object."""
+    def _files(self) -> list[tuple[str, dict[str, Any], bytes]]:
+        """File name, entry and bytes of each; no entry where the bytes are no JSON object."""
         names = [name for name in self.storage.list(self.prefix) if name.endswith(".json")]
-        return [(name, self._read(name)) for name in names]
+        return [(name, *self._read(name)) for name in names]
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _read(self, name: str) -> tuple[dict[str, Any], bytes]:
         try:
-            entry: object = self.storage.read_json(f"{self.prefix}/{name}")
-        except (ValueError, IsADirectoryError):
-            return {}
-        return entry if isinstance(entry, dict) else {}
+            with self.storage.open(f"{self.prefix}/{name}") as file:
+                content = file.read()
+            entry: object = json.loads(content)
+        except (ValueError, RecursionError, IsADirectoryError):
+            return {}, b""
+        return (entry, content) if isinstance(entry, dict) else ({}, content)
 
     def append(
         self, decision: Kind, details: Mapping[str, Any], *, after: int | None = None
@@ -84,15 +102,21 @@ class Ledger:
 
         Raises:
             MovedOnError: If there are more entries than that; nothing is written.
-            LedgerError: If the chain is broken; nothing is added to a broken chain.
-            ValueError: If the details use a field of the ledger, or hold NaN or infinity.
+            LedgerError: If the chain is broken, is not the anchored one, or cannot be written to;
+                nothing is added then.
+            ValueError: If the details use a field of the ledger, hold NaN or infinity, or name
+                nobody as the actor.
         """
+        if not is_a_line(details.get("actor", "nobody")):
+            raise ValueError(f"by {details['actor']!r}: say in a line who decides")
         if taken := sorted(OWN_FIELDS & details.keys()):
             raise ValueError(f"the ledger writes these fields itself: {', '.join(taken)}")
         # As they will be read back: a key that is a number becomes text, and sorts as text.
         details = json.loads(json.dumps(dict(details), allow_nan=False))
         while True:
             entries = self.verify()
+            if self.anchor is not None:
+                self.anchor.hold(entries)
             if after is not None and len(entries) != after:
                 said = f"the ledger of {self.use_case} has {len(entries)} entries, not {after}"
                 raise MovedOnError(f"{said}: another decision was written meanwhile")
@@ -106,7 +130,15 @@ class Ledger:
                 "previous": entries[-1]["hash"] if entries else GENESIS,
             }
             entry["hash"] = digest_of(entry)
-            if self.storage.create_json(f"{self.prefix}/{_name(entry['sequence'])}", entry):
+            try:
+                name = f"{self.prefix}/{_name(entry['sequence'])}"
+                is_mine = self.storage.create_json(name, entry)
+            except OSError as error:
+                said = f"the ledger of {self.use_case} cannot be written to: {error}"
+                raise LedgerError(f"{said}; nothing is decided") from error
+            if is_mine:
+                if self.anchor is not None:
+                    self.anchor.note(entry)
                 return entry
 
     def verify(self) -> list[dict[str, Any]]:
@@ -123,7 +155,7 @@ class Ledger:
         """
         previous = GENESIS
         files = self._files()
-        for number, (name, entry) in enumerate(files, start=1):
+        for number, (name, entry, content) in enumerate(files, start=1):
             where = f"{self.use_case} ledger, entry {number}"
             if not entry:
                 raise LedgerError(f"{where}: {name} is not readable as an entry")
@@ -134,11 +166,26 @@ class Ledger:
                 )
             if entry.get("previous") != previous:
                 raise LedgerError(f"{where}: does not follow from the entry before it")
+            if entry.get("use_case") != self.use_case:
+                raise LedgerError(f"{where}: is one of {entry.get('use_case')!r}")
             body = {key: value for key, value in entry.items() if key != "hash"}
-            if entry.get("hash") != digest_of(body):
+            # To the byte: a field that stands there twice is read once, and seen twice.
+            if content != _bytes_of(entry) or entry.get("hash") != digest_of(body):
                 raise LedgerError(f"{where}: was edited after it was written")
             previous = entry["hash"]
-        return [entry for _, entry in files]
+        return [entry for _, entry, _ in files]
+
+
+def is_a_line(text: object) -> bool:
+    """Whether something is a text that says something, in one line and without control codes."""
+    return isinstance(text, str) and bool(text.strip()) and text.isprintable()
+
+
+def _bytes_of(entry: Mapping[str, Any]) -> bytes | None:
+    try:
+        return as_bytes(entry)
+    except ValueError:  # half of a character
+        return None
 
 
 def _name(number: int) -> str:

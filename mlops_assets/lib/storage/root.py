@@ -17,7 +17,7 @@ from mlops_assets.lib.storage.local_place import PARTIAL_PREFIX, LocalPlace
 from serving.bundle.manifest import file_digest
 from serving.storage.bucket import SCHEME, Object
 
-__all__ = ["PARTIAL_PREFIX", "ChangedError", "Storage"]
+__all__ = ["PARTIAL_PREFIX", "ChangedError", "Storage", "as_bytes"]
 
 
 class ChangedError(Exception):
@@ -179,7 +179,7 @@ class Storage:
 
     def write_json(self, key: str, value: Mapping[str, Any]) -> None:
         """Replace a pointer."""
-        self._place.write(self._inside(key), _as_bytes(value))
+        self._place.write(self._inside(key), as_bytes(value))
 
     def create_json(self, key: str, value: Mapping[str, Any]) -> bool:
         """Write a record only if the key is free.
@@ -187,14 +187,14 @@ class Storage:
         Returns:
             False if another writer holds the key already; nothing is written then.
         """
-        return self._place.create(self._inside(key), _as_bytes(value))
+        return self._place.create(self._inside(key), as_bytes(value))
 
     def add_json(self, folder: str, name: str, value: Mapping[str, Any]) -> None:
         """Put one more record into a published folder, or replace it.
 
         For folders whose readers allow no file that they do not know, a temporary one included.
         """
-        self._place.add(self._inside(folder), name, _as_bytes(value))
+        self._place.add(self._inside(folder), name, as_bytes(value))
 
     def list(self, prefix: str) -> list[str]:
         """Names of the finished entries right under a prefix, sorted."""
@@ -242,6 +242,7 @@ class Storage:
         self._place.check()
 
 
-def _as_bytes(value: Mapping[str, Any]) -> bytes:
+def as_bytes(value: Mapping[str, Any]) -> bytes:
+    """A pointer or a record as it is written."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     return text.encode()

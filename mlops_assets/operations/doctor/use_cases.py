@@ -41,16 +41,16 @@ def key_of(store: Storage, spec: UseCase) -> Iterator[Finding]:
         yield Finding(about, "ok", f"{KEY_VARIABLE} is set, and is that of the data")
 
 
-def _anchored(spec: UseCase, entries: list[Entry]) -> Iterator[Finding]:
-    from mlops_assets.operations.anchor import hold_against_anchor
-    from mlops_assets.resources.mlflow import anchors
+def _anchored(store: Storage, spec: UseCase, entries: list[Entry]) -> Iterator[Finding]:
+    from mlops_assets.resources.anchor import open_ledger
 
     said = f"{len(entries)} entries, the chain holds"
-    if not anchors():
+    anchor = open_ledger(store, spec.name).anchor
+    if anchor is None:
         yield Finding(f"{spec.name} ledger", "ok", said)
         return
     try:
-        held = hold_against_anchor(spec.name, entries)
+        held = anchor.hold(entries)
     except LedgerError as error:
         do = "bring the ledger back from a backup, and find out who could write to the storage"
         yield Finding(f"{spec.name} ledger", "fail", str(error), do)
@@ -58,14 +58,24 @@ def _anchored(spec: UseCase, entries: list[Entry]) -> Iterator[Finding]:
         yield Finding(f"{spec.name} ledger", "ok", f"{said}; {held}")
 
 
+def _lost(store: Storage, spec: UseCase, entries: list[Entry]) -> Iterator[Finding]:
+    """What stands outside of the ledger, and speaks of entries that it does not have."""
+    claimed = desired_state.claimed(store, spec.name, home.environment())
+    role = desired_state.read(store, spec.name, home.environment()).get("champion")
+    if claimed > len(entries) or (role is not None and not entries):
+        said = (
+            f"the desired state follows entry {claimed} of the ledger, which has {len(entries)}: "
+            "entries are gone, or somebody edited the desired state"
+        )
+        do = "bring the ledger back from a backup; `mlops rollback` writes the desired state anew"
+        yield Finding(f"{spec.name} desired state", "fail", said, do)
+
+
 def _alias(spec: UseCase, entries: list[Entry]) -> Iterator[Finding]:
-    from mlops_assets.resources import MlflowTracking
+    from mlops_assets.resources.mlflow import tracking
     from mlops_assets.rollout.alias import misplaced
 
-    mlflow = MlflowTracking(
-        tracking_uri=home.mlflow_uri(), ui=home.url("mlflow"), dagster_ui=home.url("dagster")
-    )
-    wrong = misplaced(spec.name, entries, mlflow)
+    wrong = misplaced(spec.name, entries, tracking())
     if wrong is not None:
         yield Finding(f"{spec.name} alias", "warn", wrong, "find out who moved it")
 
@@ -80,7 +90,8 @@ def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
         do = "somebody edited it: bring it back from a backup; nothing is promoted until it holds"
         yield Finding(f"{spec.name} ledger", "fail", str(error), do)
         return
-    yield from _anchored(spec, entries)
+    yield from _anchored(store, spec, entries)
+    yield from _lost(store, spec, entries)
     crowned = champion(entries)
     if crowned is None:
         yield Finding(f"{spec.name} champion", "ok", "none yet")

@@ -7,9 +7,9 @@ from typing import Any
 from mlops_assets.lib.digests import short
 from mlops_assets.lib.personal_data import erasure
 from mlops_assets.lib.records.batches import Batches, Receipt
-from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
+from mlops_assets.resources.anchor import open_ledger
 
 
 class Case:
@@ -27,7 +27,7 @@ class Case:
         self.spec = spec
         self.entity = entity
         self.batches = Batches(store, spec.name)
-        self.ledger = Ledger(store, spec.name)
+        self.ledger = open_ledger(store, spec.name)
         self.marks = erasure.marks(store, spec.name, spec.contract, entity)
         self.them = erasure.those(store, spec.name, spec.contract, self.marks)
         self.receipts = {short(receipt.digest): receipt for receipt in self.batches.receipts()}

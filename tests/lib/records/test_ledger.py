@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,13 +24,13 @@ from mlops_assets.lib.records.history import (
     until,
 )
 from mlops_assets.lib.records.ledger import GENESIS, Kind, Ledger, LedgerError, MovedOnError
-from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.storage.root import Storage, as_bytes
 
 APPENDER = """
 import sys, time
 from pathlib import Path
 from mlops_assets.lib.records.ledger import Ledger
-from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.storage.root import Storage, as_bytes
 ledger = Ledger(Storage(sys.argv[1]), "tiny")
 time.sleep(max(0.0, float(sys.argv[4]) - time.time()))
 for number in range(int(sys.argv[3])):
@@ -59,7 +60,7 @@ def entry_file(ledger: Ledger, number: int) -> Path:
 
 
 def rewrite(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_bytes(as_bytes({**json.loads(path.read_text()), **changes}))
 
 
 def start(root: str, who: str, count: int, at: float = 0) -> "subprocess.Popen[str]":
@@ -348,6 +349,37 @@ def test_history_says_who_waits_for_a_person() -> None:
         ("a", 6),
         ("c", 4),
     ]
+
+
+@pytest.mark.parametrize("actor", ["", "  ", "ann\nbob", "ann\x1b[2K", 7])
+def test_nobody_decides_without_a_name_in_a_line(written: Ledger, actor: Any) -> None:
+    with pytest.raises(ValueError, match="say in a line who decides"):
+        written.append("approved", {"bundle": "a", "actor": actor})
+    assert len(written.verify()) == 4
+
+
+def test_a_field_that_stands_there_twice_is_an_edit(written: Ledger) -> None:
+    path = entry_file(written, 2)
+    path.write_text(path.read_text().replace("{", '{"decision": "rejected", "actor": "eve",', 1))
+    assert json.loads(path.read_text())["decision"] == "promoted"
+    with pytest.raises(LedgerError, match="entry 2: was edited"):
+        written.verify()
+
+
+def test_another_use_cases_ledger_is_not_this_ones(written: Ledger) -> None:
+    other = Ledger(written.storage, "other")
+    shutil.copytree(entry_file(written, 1).parent, written.storage.local("other/ledger"))
+    with pytest.raises(LedgerError, match="other ledger, entry 1: is one of 'tiny'"):
+        other.verify()
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"x": "\\ud800"}', "{", "7", ""])
+def test_what_cannot_be_read_is_named(written: Ledger, content: str) -> None:
+    entry_file(written, 3).write_text(content)
+    with pytest.raises(LedgerError, match="entry 3"):
+        written.verify()
+    with pytest.raises(LedgerError, match="entry 3"):
+        written.append("approved", {"bundle": "a"})
 
 
 def test_a_decision_that_was_taken_without_the_last_entry_is_not_written(written: Ledger) -> None:

@@ -39,6 +39,15 @@ def test_an_older_decision_does_not_overwrite_a_newer_one(storage: Storage) -> N
     assert desired_state.read(storage, "tiny", "dev") == {}
 
 
+def test_a_state_that_no_entry_of_the_ledger_wanted_holds_nobody_up(storage: Storage) -> None:
+    desired_state.write(storage, "tiny", "dev", {"champion": ROLE}, decision=40)
+    with pytest.raises(desired_state.OvertakenError):
+        desired_state.write(storage, "tiny", "dev", {}, decision=4, newest=lambda: 40)
+    desired_state.write(storage, "tiny", "dev", {}, decision=4, newest=lambda: 39)
+    assert desired_state.read(storage, "tiny", "dev") == {}
+    assert desired_state.claimed(storage, "tiny", "dev") == 4
+
+
 def test_serving_app_finds_and_understands_the_desired_state(storage: Storage) -> None:
     desired_state.write(storage, "tiny", "prod", {"champion": ROLE})
     settings = Settings(use_cases=("tiny",), storage_root=storage.root, environment="prod")
