@@ -128,7 +128,7 @@ def test_edit_with_a_new_hash_is_found_at_the_next_entry(written: Ledger) -> Non
     path = entry_file(written, 2)
     entry = json.loads(path.read_text()) | {"bundle": "other"}
     entry["hash"] = digest_of({k: v for k, v in entry.items() if k != "hash"})
-    path.write_text(json.dumps(entry))
+    path.write_bytes(as_bytes(entry))
     with pytest.raises(LedgerError, match="entry 3: does not follow from the entry before it"):
         written.verify()
 
