@@ -86,7 +86,9 @@ def build(spec: UseCase, batch_checks: gate.BatchChecks) -> dg.Definitions:
                 "verdict": found.contest.verdict.said if found.contest else "not compared",
                 "what to do": dg.MetadataValue.md(_what_to_do(spec, entry)),
                 "checks": dg.MetadataValue.md(_table(found.checks)),
-                "model card": dg.MetadataValue.url(mlflow.version_url(spec.name, version.number)),
+                "model card in MLflow": dg.MetadataValue.url(
+                    mlflow.version_url(spec.name, version.number)
+                ),
                 "ledger entry": entry["sequence"],
                 "bundle": version.digest,
             },
