@@ -34,6 +34,8 @@ _METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
 _LOOK_SECONDS: Final = 0.1
 # Cleaners of temporary files take what is some days old.
 _TOUCH_SECONDS: Final = 3600.0
+# A worker maps its metrics into memory, and crashes (SIGBUS) where there is no room for them.
+_METRICS_BYTES: Final = 1 << 20
 # So many crashes within so long, and whoever started the server has to know.
 _CRASHES: Final = 10
 _CRASH_SECONDS: Final = 60.0
@@ -100,10 +102,11 @@ class Supervisor:
         self._keep_notes()
         if self._settings.workers > 1:
             metrics = self._notes / "metrics"
-            # Without the folder it counts for itself, which is better than not at all.
+            # Otherwise it counts for itself, which is better than not at all.
             with suppress(OSError):
                 metrics.mkdir(exist_ok=True)
-                environment[_METRICS] = str(metrics)
+                if shutil.disk_usage(metrics).free >= _METRICS_BYTES:
+                    environment[_METRICS] = str(metrics)
         self._workers[number] = subprocess.Popen(
             [sys.executable, "-m", "serving", *self._arguments],
             env=environment,

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import gc
+import os
 import shutil
 import threading
 import time
@@ -277,6 +278,10 @@ def test_notes_that_cannot_be_written_keep_nobody_from_following(
     served.follower.look()
     state = served.follower.state
     assert (state.problem, set(state.roles)) == (None, {"champion", "challenger"})
+    # Nor do cleaners of temporary files take what is in use.
+    os.utime(folder / "good-heart_disease.json", (0, 0))
+    suspects.touch()
+    assert all(time.time() - path.stat().st_mtime < 60 for path in folder.iterdir())
     # What is off stays off when the folder is gone.
     assert suspects.accuse(0, "a worker crashed") == [good[2].digest]
     shutil.rmtree(folder)
