@@ -1,9 +1,10 @@
 """Puts the parts together: one app, its use cases, and a follower for each."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -30,11 +31,14 @@ from serving.roles.follower import Follower
 from serving.roles.suspects import Suspects
 from serving.roles.use_case import UseCase
 from serving.settings import Settings
+from serving.storage.bucket import StoreError
 from serving.storage.origin import open_origin
 from serving.tracing import ENDPOINT, Tracer
 
 # So long a store that does not answer is waited for; then a worker says that it is not ready.
 _FIRST_LOOK_SECONDS: Final = 3.0
+
+log = logging.getLogger(__name__)
 
 
 class App:
@@ -61,7 +65,8 @@ class App:
         """
         self.metrics = Metrics(settings.use_cases)
         self.log = PredictionLog(settings)
-        suspects = Suspects(notes) if notes else None
+        suspects = self._suspects = Suspects(notes) if notes else None
+        self._worker = settings.worker
         self.use_cases = {
             name: UseCase(
                 name,
@@ -111,6 +116,30 @@ class App:
             each.follower.state.looked for each in self.use_cases.values()
         ):
             await asyncio.sleep(0.01)
+        # Clients of a worker without a champion would be refused what the others can answer.
+        if self._waits_for_others():
+            log.warning("takes no clients yet: other workers serve what this one cannot")
+        while self._waits_for_others():
+            await asyncio.sleep(0.1)
+
+    def _waits_for_others(self) -> bool:
+        return bool(
+            self._suspects
+            and not self.predict.draining
+            and not self._serves_all()
+            and self._suspects.others_ready(self._worker)
+        )
+
+    def _serves_all(self) -> bool:
+        return all(each.follower.state.champion for each in self.use_cases.values())
+
+    async def _tell_others(self, suspects: Suspects) -> None:
+        while True:
+            # Without that note another worker takes clients too soon, and no harm is done else.
+            with suppress(StoreError):
+                ready = self._serves_all() and not self.predict.draining
+                suspects.note_ready(self._worker, ready)
+            await asyncio.sleep(0.5)
 
     async def _watch_log(self) -> None:
         while True:
@@ -123,11 +152,14 @@ class App:
             self.log.start()
             for use_case in self.use_cases.values():
                 use_case.follower.start()
-            watching = asyncio.create_task(self._watch_log())
+            tasks = [asyncio.create_task(self._watch_log())]
             # Until then nobody is let in: clients wait, or another worker takes them.
             await self._first_look()
+            if self._suspects:
+                tasks.append(asyncio.create_task(self._tell_others(self._suspects)))
             yield
-            watching.cancel()
+            for task in tasks:
+                task.cancel()
             for use_case in self.use_cases.values():
                 use_case.follower.stop()
             self._explainer.stop()

@@ -8,6 +8,7 @@ greatest over those that live. Only which bundles serve is told by the worker th
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -110,8 +111,18 @@ class Metrics:
         self._log_seconds = gauge(
             "log_backlog_seconds", "Age of the oldest record on its way", "livemax"
         )
+        self._own = (
+            self._requests, self._request_seconds, self._refused, self._stage_seconds,
+            self._batch_rows, self._predictions, self._probability, self._out_of_range,
+            self._challenger, self._shadow, self._shadow_difference, self._swaps, self._failures,
+            self._log_dropped, self._log_stored, self._ready, self._log_records, self._log_bytes,
+            self._log_seconds,
+        )  # fmt: skip
         self._seen: dict[str, int] = {}
         for use_case in use_cases:
+            # Opens the files of histograms, which come to be with a series: no answer waits, or
+            # fails, for that.
+            self._batch_rows.labels(use_case)
             self._ready.labels(use_case)
             self._swaps.labels(use_case)
             self._failures.labels(use_case)
@@ -191,11 +202,18 @@ class Metrics:
         self._seen[""] = stored
 
     def text(self) -> bytes:
-        """Return every metric in Prometheus' text format, those of all workers together."""
+        """Return every metric in Prometheus' text format, those of all workers together.
+
+        A worker whose files were removed from the folder still counts in them; it tells its own.
+        """
         if not self._shared:
             return _generate_latest(self.registry)
         together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        if (Path(os.environ[FOLDER]) / f"counter_{os.getpid()}.db").exists():
+            MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        else:
+            for metric in self._own:
+                together.register(metric)
         together.register(self._state)
         return _generate_latest(together)
 

@@ -26,11 +26,16 @@ from typing import Final
 
 from serving.roles.suspects import Suspects
 from serving.settings import WORKER, Settings
+from serving.storage.bucket import StoreError
 
 #: The status of a worker that has told why it will never start; trying again has no point.
 CANNOT_START: Final = 2
 _METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
 _LOOK_SECONDS: Final = 0.1
+# Cleaners of temporary files take what is some days old.
+_TOUCH_SECONDS: Final = 3600.0
+# A worker maps its metrics into memory, and crashes (SIGBUS) where there is no room for them.
+_METRICS_BYTES: Final = 1 << 20
 # So many crashes within so long, and whoever started the server has to know.
 _CRASHES: Final = 10
 _CRASH_SECONDS: Final = 60.0
@@ -63,6 +68,8 @@ class Supervisor:
         self._listener = listener
         self._notes = Path(tempfile.mkdtemp(prefix="serving-"))
         self._suspects = Suspects(self._notes)
+        self._notes_problem: str | None = None
+        self._touch_at = monotonic() + _TOUCH_SECONDS
         self._pipe = os.pipe()
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._crashes: deque[float] = deque(maxlen=_CRASHES)
@@ -92,18 +99,36 @@ class Supervisor:
         own = {"number": number, "files": inherited, "notes": str(self._notes)}
         environment = {**os.environ, WORKER: json.dumps(own)}
         environment.pop(_METRICS, None)
+        self._keep_notes()
         if self._settings.workers > 1:
             metrics = self._notes / "metrics"
-            metrics.mkdir(exist_ok=True)
-            environment[_METRICS] = str(metrics)
+            # Otherwise it counts for itself, which is better than not at all.
+            with suppress(OSError):
+                metrics.mkdir(exist_ok=True)
+                if shutil.disk_usage(metrics).free >= _METRICS_BYTES:
+                    environment[_METRICS] = str(metrics)
         self._workers[number] = subprocess.Popen(
             [sys.executable, "-m", "serving", *self._arguments],
             env=environment,
             pass_fds=inherited,
         )
 
+    def _keep_notes(self) -> None:
+        problem = None
+        try:
+            self._suspects.keep()
+        except StoreError as error:
+            problem = str(error)
+            if problem != self._notes_problem:
+                log.error("no notes for workers", extra={"fields": {"problem": problem}})
+        self._notes_problem = problem
+        if monotonic() >= self._touch_at:
+            self._touch_at = monotonic() + _TOUCH_SECONDS
+            self._suspects.touch()
+
     def _watch(self) -> int:
         while not self._signals:
+            self._keep_notes()
             for number, worker in list(self._workers.items()):
                 try:
                     status = worker.wait(_LOOK_SECONDS / len(self._workers))
@@ -113,28 +138,34 @@ class Supervisor:
                     break
                 if status == CANNOT_START:
                     return status
-                self._crashes.append(monotonic())
+                if not self._note_crash(number, worker.pid, status):
+                    self._crashes.append(monotonic())
                 if len(self._crashes) == _CRASHES and (
                     self._crashes[-1] - self._crashes[0] < _CRASH_SECONDS
                 ):
                     log.error("workers keep crashing", extra={"fields": {"crashes": _CRASHES}})
                     return 1
-                self._note_crash(number, worker.pid, status)
                 self._start(number)
         return 0
 
-    def _note_crash(self, number: int, pid: int, status: int) -> None:
+    def _note_crash(self, number: int, pid: int, status: int) -> list[str]:
+        """Return who was turned off, for then the next crash is less likely."""
+        turned_off = []
         cause = signal.Signals(-status).name if status < 0 else f"status {status}"
         fields = {"worker": number, "pid": pid, "cause": cause}
         # SIGKILL comes from outside: an operator, or a machine without memory.
         if status < 0 and status != -signal.SIGKILL:
             reason = f"a worker crashed with {cause} while it was on trial"
-            fields["turned_off"] = self._suspects.accuse(number, reason)
+            turned_off = fields["turned_off"] = self._suspects.accuse(number, reason)
+        with suppress(StoreError):
+            self._suspects.note_ready(number, False)
         log.error("worker ended; starting it anew", extra={"fields": fields})
         if self._settings.workers > 1:
             from prometheus_client.multiprocess import mark_process_dead
 
-            mark_process_dead(pid, str(self._notes / "metrics"))  # type: ignore[no-untyped-call]
+            with suppress(OSError):
+                mark_process_dead(pid, str(self._notes / "metrics"))  # type: ignore[no-untyped-call]
+        return turned_off
 
     def _stop(self) -> None:
         for worker in self._workers.values():

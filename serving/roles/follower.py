@@ -9,8 +9,8 @@ left out.
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final, TypeVar
@@ -157,7 +157,9 @@ class Follower:
         before = self.state
         state = Following(before.roles, before.desired, absent, before.trial_problems)
         if absent is None:
-            state = self._follow(before)
+            followed, problem = self._attempt(lambda: self._follow(before), before.problem)
+            # What failed may have put a champion to serve before.
+            state = followed or replace(self.state, problem=problem, looked=True)
         self.state = state
         self._metrics.follows(
             self._use_case, {n: (s.role.version, s.role.digest) for n, s in state.roles.items()}
@@ -176,7 +178,6 @@ class Follower:
         if role is None:
             problem = f"{self.where}: withdrawn: names no {CHAMPION}"
             self._origin.followed(desired)
-            self._note_good(None)
         else:
             champion, problem = self._attempt(
                 lambda: self._serve(CHAMPION, role, before), before.problem
@@ -186,9 +187,13 @@ class Follower:
             champion = champion or before.champion or self._last_good()
             if champion is not None:
                 roles[CHAMPION] = champion
-        problem = "; ".join(each for each in (desired.stale, problem) if each) or None
-        if CHAMPION in roles:
-            self._note_good(roles[CHAMPION].role)
+        noted = None
+        if role is None or CHAMPION in roles:
+            now = roles.get(CHAMPION)
+            _, noted = self._attempt(
+                lambda: self._note_good(now.role if now else None), before.problem
+            )
+        problem = "; ".join(each for each in (desired.stale, problem, noted) if each) or None
         # The champion answers before the others are loaded, which may take a crash.
         kept = {n: s for n, s in before.roles.items() if n in ON_TRIAL and self._wanted(desired, s)}
         self.state = Following({**roles, **kept}, desired, problem, before.trial_problems)
@@ -216,12 +221,14 @@ class Follower:
         for name in [name for name, role in wanted.items() if role.digest in off]:
             role = wanted.pop(name)
             problems[name] = f"version {role.version} is off: {off[role.digest]}"
-        if self._suspects:
-            champion = desired.roles.get(CHAMPION)
-            tried = {role.digest for role in wanted.values()}
-            self._suspects.note(
-                self._settings.worker, tried - {champion.digest if champion else ""}
-            )
+        champion = desired.roles.get(CHAMPION)
+        tried = {role.digest for role in wanted.values()} - {champion.digest if champion else ""}
+        _, problem = self._attempt(lambda: self._note_trials(tried), None)
+        if problem is not None:
+            # A crash would find nobody to turn off.
+            for name in [name for name, role in wanted.items() if role.digest in tried]:
+                del wanted[name]
+                problems[name] = problem
         for name, role in wanted.items():
             served, problem = self._attempt(
                 lambda name=name, role=role: self._serve(name, role, before),  # type: ignore[misc]
@@ -232,6 +239,10 @@ class Follower:
             elif problem is not None:
                 problems[name] = problem
         return problems
+
+    def _note_trials(self, digests: Collection[str]) -> None:
+        if self._suspects:
+            self._suspects.note(self._settings.worker, self._use_case, digests)
 
     def _wanted(self, desired: DesiredState, served: Served) -> bool:
         off = self._suspects.reasons() if self._suspects else {}

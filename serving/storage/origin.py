@@ -234,13 +234,15 @@ class Pin:
     def __init__(self, path: Path | None) -> None:
         """Keep it in a file that the workers share, or with None not at all."""
         self._path = path
+        self._found: Role | None = None
 
     def once(self, find: Callable[[], Role]) -> Role:
         """What the first of the workers has found, whatever has become of it since."""
         if self._path is None:
             return find()
         if not self._path.exists():
-            found = find()
+            # The file may be gone; what this worker serves is not.
+            found = self._found or find()
             partial = self._path.with_name(f"{self._path.name}-{os.getpid()}.tmp")
             partial.write_text(found.model_dump_json(), encoding="utf-8")
             # Unlike a rename, it leaves what another worker was quicker to find.
@@ -250,7 +252,8 @@ class Pin:
                 pass
             finally:
                 partial.unlink()
-        return Role.model_validate_json(self._path.read_bytes())
+        self._found = Role.model_validate_json(self._path.read_bytes())
+        return self._found
 
 
 class FixedFolder:

@@ -3,6 +3,8 @@
 import asyncio
 import copy
 import gc
+import os
+import shutil
 import threading
 import time
 from collections import Counter
@@ -247,8 +249,45 @@ def test_who_was_on_trial_in_a_crash_is_off(root: Path, good: list[Built], tmp_p
     state = served.follower.state
     assert set(state.roles) == {"champion", "shadow"}
     assert state.trial_problems == {"challenger": "version 2 is off: a worker crashed with SIGSEGV"}
+    # Another use case of the same worker has notes of its own.
+    suspects.note(0, "churn", ["c" * 64])
+    suspects.note(1, "churn", ["d" * 64])
+    served.follower.look()
+    assert suspects.accuse(0, "a worker crashed again") == ["c" * 64]
+    assert set(served.follower.state.roles) == {"champion", "shadow"}
     # Nothing is on trial any more: another crash turns nothing off.
     assert suspects.accuse(0, "again") == []
+
+
+def test_notes_that_cannot_be_written_keep_nobody_from_following(
+    root: Path, good: list[Built], tmp_path: Path
+) -> None:
+    folder = tmp_path / "notes"
+    suspects = Suspects(folder)
+    served = Served(root, suspects)
+    for champion, challenger in ((good[0], good[1]), (good[1], good[2])):
+        served.desire(champion=(champion, 100), challenger=(challenger, 50))
+        state = served.follower.state
+        assert state.champion is not None
+        assert state.champion.role.version == champion.version
+        assert "good-heart_disease.json: cannot be noted: No such file" in str(state.problem)
+        # A crash of it could not be told from one of the champion.
+        assert set(state.roles) == {"champion"}
+        assert "trial-0-heart_disease.json: cannot be noted" in state.trial_problems["challenger"]
+    suspects.keep()
+    served.follower.look()
+    state = served.follower.state
+    assert (state.problem, set(state.roles)) == (None, {"champion", "challenger"})
+    # Nor do cleaners of temporary files take what is in use.
+    os.utime(folder / "good-heart_disease.json", (0, 0))
+    suspects.touch()
+    assert all(time.time() - path.stat().st_mtime < 60 for path in folder.iterdir())
+    # What is off stays off when the folder is gone.
+    assert suspects.accuse(0, "a worker crashed") == [good[2].digest]
+    shutil.rmtree(folder)
+    served.follower.look()
+    assert set(served.follower.state.roles) == {"champion"}
+    assert suspects.reasons() == {good[2].digest: "a worker crashed"}
 
 
 def test_a_path_that_names_another_bundle_is_refused_at_once(root: Path, good: list[Built]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -17,7 +18,7 @@ import psutil
 import pytest
 
 from serving.supervisor import _turn_away
-from tests.serving.bundles import PAYLOAD, USE_CASE, desire, make_bundle, write_state
+from tests.serving.bundles import CONTRACT, PAYLOAD, USE_CASE, desire, make_bundle, write_state
 from tests.serving.server import Server, wait_until
 
 Start = Callable[..., Server]
@@ -25,6 +26,12 @@ Start = Callable[..., Server]
 
 def workers(server: Server) -> list[psutil.Process]:
     return psutil.Process(server.process.pid).children()
+
+
+def notes_of(server: Server) -> Path:
+    worker = workers(server)[0]
+    wait_until(lambda: "SERVING_WORKER_OF" in worker.environ(), "its program")
+    return Path(json.loads(worker.environ()["SERVING_WORKER_OF"])["notes"])
 
 
 def ended(server: Server) -> list[dict[str, Any]]:
@@ -67,6 +74,95 @@ def test_what_was_on_trial_in_a_crash_comes_back_off(tmp_path: Path, start_serve
     assert "turned_off" not in ended(server)[1]
     server.reconnect()
     wait_until(lambda: server.predict(PAYLOAD).json().get("version") == "3", "it to answer again")
+
+
+def test_a_crash_turns_off_the_trials_of_every_use_case(
+    tmp_path: Path, start_server: Start
+) -> None:
+    trials = {}
+    for use_case in ("churn", USE_CASE):
+        contract = {**CONTRACT, "use_case": use_case}
+        champion, trial = (make_bundle(tmp_path, n, contract=contract) for n in (1, 2))
+        trials[use_case] = trial.digest
+        roles = {"champion": champion.role, "challenger": trial.role}
+        path = desire(tmp_path, None, roles=roles, use_case=use_case)
+        place = tmp_path / use_case / "desired" / path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(place)
+    server = start_server(tmp_path, environ={"SERVING_USE_CASE": ",".join(trials)})
+
+    def problems() -> list[str | None]:
+        told = [server.client.get(f"/model/{name}").json()["on_trial"] for name in trials]
+        return [each.get("challenger", {"problem": "none yet"})["problem"] for each in told]
+
+    wait_until(lambda: problems() == [None, None], "both challengers")
+    (worker,) = workers(server)
+    worker.send_signal(signal.SIGSEGV)
+    wait_until(lambda: len(ended(server)) == 1, "the crash to be noticed")
+    assert ended(server)[0]["turned_off"] == sorted(trials.values())
+    server.reconnect()
+    off = "version 2 is off: a worker crashed with SIGSEGV while it was on trial"
+    wait_until(lambda: problems() == [off, off], "both to be off")
+    for name in trials:
+        assert server.client.post(f"/predict/{name}", json=PAYLOAD).json()["version"] == "1"
+
+
+def test_notes_that_are_gone_come_back(tmp_path: Path, start_server: Start) -> None:
+    first, second, third = (make_bundle(tmp_path, n) for n in (1, 2, 3))
+    desire(tmp_path, first)
+    server = start_server(tmp_path, environ={"SERVING_WORKERS": "2"})
+    server.wait_for("1")
+    notes = notes_of(server)
+    wait_until(lambda: len(list(notes.glob("ready-*.json"))) == 2, "both workers")
+    shutil.rmtree(notes)
+    assert server.client.get("/metrics").status_code == 200
+    roles = {"champion": second.role, "challenger": {**third.role, "percent": 0}}
+    desire(tmp_path, None, roles=roles)
+    server.wait_for("2")
+    server.wait_for_challenger()
+    assert server.model()["problem"] is None
+    wait_until(lambda: len(list(notes.glob("*.json"))) == 6, "all that was noted")
+    text = server.client.get("/metrics").text
+    assert 'serving_requests_total{route="/metrics",status="200"}' in text
+    # Who starts anew counts together with whoever does, and is no reason to stop.
+    first_worker, second_worker = workers(server)
+    first_worker.kill()
+    wait_until(lambda: len(ended(server)) == 1, "the kill to be noticed")
+    wait_until(lambda: (notes / "metrics").is_dir(), "a worker that shares its metrics")
+    assert second_worker in workers(server)
+    server.reconnect()
+    for _ in range(4):
+        assert httpx.get(f"{server.client.base_url}/metrics").status_code == 200
+    assert server.stop() == 0
+
+
+def test_a_worker_that_cannot_serve_leaves_clients_to_one_that_can(
+    tmp_path: Path, start_server: Start
+) -> None:
+    built = make_bundle(tmp_path, 1)
+    desire(tmp_path, built)
+    server = start_server(tmp_path, environ={"SERVING_WORKERS": "2"})
+    server.wait_for("1")
+    notes = notes_of(server)
+    wait_until(lambda: len(list(notes.glob("ready-*.json"))) == 2, "both workers")
+    model = built.folder / "model.onnx"
+    good = model.read_bytes()
+    model.write_bytes(b"damaged")
+    workers(server)[0].kill()
+    wait_until(lambda: any("takes no clients" in line for line in server.lines), "the new worker")
+
+    def ask() -> int:
+        return httpx.post(f"{server.client.base_url}/predict", json=PAYLOAD).status_code
+
+    assert {ask() for _ in range(20)} == {200}
+    model.write_bytes(good)
+    wait_until(lambda: len(list(notes.glob("ready-*.json"))) == 2, "both workers again")
+    # With nobody left who can, there is nobody to wait for.
+    model.write_bytes(b"damaged")
+    for worker in workers(server):
+        worker.kill()
+    wait_until(lambda: len(ended(server)) == 3, "the kills to be noticed")
+    assert ask() == 503
 
 
 def test_two_workers_add_up(tmp_path: Path, start_server: Start) -> None:
@@ -215,9 +311,7 @@ def test_workers_outlive_no_supervisor(tmp_path: Path, start_server: Start) -> N
 def test_workers_that_keep_crashing_end_the_server(tmp_path: Path, start_server: Start) -> None:
     server = start_server(tmp_path)
     wait_until(lambda: bool(workers(server)), "a worker")
-    (worker,) = workers(server)
-    wait_until(lambda: "SERVING_WORKER_OF" in worker.environ(), "its program")
-    folder = json.loads(worker.environ()["SERVING_WORKER_OF"])["notes"]
+    folder = notes_of(server)
     while server.process.poll() is None:
         for worker in workers(server):
             with contextlib.suppress(ProcessLookupError):
@@ -225,4 +319,4 @@ def test_workers_that_keep_crashing_end_the_server(tmp_path: Path, start_server:
         wait_until(lambda: bool(workers(server)) or server.process.poll() is not None, "a worker")
     assert server.stop() == 1
     assert server.log[-1]["message"] == "workers keep crashing"
-    assert not Path(folder).exists()
+    assert not folder.exists()
