@@ -140,7 +140,7 @@ def test_a_day_ends_at_midnight_utc(tmp_path: Path) -> None:
 
 
 def test_the_document_reads_a_day_of_two_versions_with_labels(tmp_path: Path) -> None:
-    log = make(tmp_path, root=tmp_path / "storage")
+    log = make(tmp_path)
     other = Predictions(
         "heart", "dev", "challenger", "2", "b" * 64, 0.9, ("0", "1"),
         (("age", "DOUBLE"), ("smoker", "BOOLEAN")), ("feature_0", "smoker"),
