@@ -26,7 +26,8 @@ from serving.settings import Settings
 #: Names whose rows these are, so that one entity is always answered by the same version.
 ENTITY_HEADER: Final = "X-Entity-Id"
 _ENTITY: Final = ENTITY_HEADER.lower().encode()
-_LONGEST_KEY: Final = 256
+#: In characters.
+LONGEST_ENTITY: Final = 256
 _JSON: Final = (b"content-type", b"application/json")
 
 _encode = msgspec.json.Encoder().encode
@@ -234,11 +235,27 @@ def request_id_of(scope: Scope) -> str:
 
 
 def entity_of(scope: Scope) -> str | None:
-    """Whose rows a request says these are, or None."""
+    """Whose rows a request says these are, or None.
+
+    Raises:
+        RefusedError: It is not UTF-8, or too long. A guess would be logged, and nobody who asks for
+            that person to be erased would find it.
+    """
     for name, value in scope["headers"]:
         if name == _ENTITY:
-            return str(value[:_LONGEST_KEY], "latin-1") or None
+            try:
+                entity = str(value, "utf-8")
+            except UnicodeDecodeError:
+                raise _entity_refused("must be UTF-8", "header_encoding") from None
+            if len(entity) > LONGEST_ENTITY:
+                message = f"must have at most {LONGEST_ENTITY} characters; got {len(entity)}"
+                raise _entity_refused(message, "header_length")
+            return entity or None
     return None
+
+
+def _entity_refused(message: str, kind: str) -> RefusedError:
+    return RefusedError(422, [{"loc": ["header", ENTITY_HEADER], "msg": message, "type": kind}])
 
 
 async def read_body(receive: Receive) -> bytes:
