@@ -67,7 +67,6 @@ class FolderSink:
         finally:
             partial.unlink(missing_ok=True)
 
-
     def _make_folder(self, folder: Path) -> None:
         problem = f"{self._root}: absent or empty, so nothing is written there: is it mounted?"
         try:
@@ -76,7 +75,7 @@ class FolderSink:
         except FileNotFoundError:
             raise StoreError(problem) from None
         try:
-            if not os.listdir(root):
+            if not os.listdir(root):  # noqa: PTH208  # of a descriptor
                 raise StoreError(problem)
             for each in (*reversed(folder.parents[:-1]), folder):
                 with suppress(FileExistsError):
