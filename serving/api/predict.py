@@ -28,6 +28,9 @@ ENTITY_HEADER: Final = "X-Entity-Id"
 _ENTITY: Final = ENTITY_HEADER.lower().encode()
 #: In characters.
 LONGEST_ENTITY: Final = 256
+_NO_CODING: Final = (b"", b"identity")
+#: Why a compressed body is refused.
+COMPRESSED: Final = "the body must not be compressed"
 _JSON: Final = (b"content-type", b"application/json")
 
 _encode = msgspec.json.Encoder().encode
@@ -111,7 +114,13 @@ class Predict:
     async def _answer(self, scope: Scope, receive: Receive, name: str | None) -> object:
         use_case = self.choose(name)
         body = await read_body(receive)
-        payloads, many = read_payloads(body, self._settings.batch_rows)
+        try:
+            payloads, many = read_payloads(body, self._settings.batch_rows)
+        except RefusedError:
+            # Looked at only here, for what is compressed is never JSON.
+            if is_compressed(scope):
+                raise RefusedError(415, COMPRESSED) from None
+            raise
         asked = Asked(payloads, request_id_of(scope), entity_of(scope), len(body))
         answer = await self.ask(use_case, asked)
         scope["state"]["version"] = answer.served.role.version
@@ -252,6 +261,14 @@ def entity_of(scope: Scope) -> str | None:
                 raise _entity_refused(message, "header_length")
             return entity or None
     return None
+
+
+def is_compressed(scope: Scope) -> bool:
+    """Whether a request says that its body has a coding."""
+    return any(
+        name == b"content-encoding" and value.lower() not in _NO_CODING
+        for name, value in scope["headers"]
+    )
 
 
 def _entity_refused(message: str, kind: str) -> RefusedError:

@@ -47,7 +47,7 @@ def build_router(
         "tags": [PREDICTIONS],
         "response_model": Prediction | list[Prediction],
         "response_description": "What was asked for: an answer, or a list of answers",
-        "responses": refusals(404, 422, *BODY),
+        "responses": refusals(404, 415, 422, *BODY),
         "openapi_extra": one_or_many(
             ROW_REFERENCE, settings.batch_rows, "A row, or a list of rows."
         ),

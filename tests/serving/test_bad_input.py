@@ -1,5 +1,6 @@
 """Whatever is sent: an answer that the documentation knows, never an error of the server."""
 
+import gzip
 import json
 import socket
 import time
@@ -167,6 +168,13 @@ def test_an_offer_of_another_protocol_is_ignored(client: httpx.Client) -> None:
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         asked = b"".join(parts).count(b"POST ") + 1
         assert answer.count(b"HTTP/1.1 200 ") == answer.count(b'"probability":') == asked
+
+
+@pytest.mark.parametrize("endpoint", ["/predict", ENDPOINTS[-1]])
+def test_a_compressed_body_is_called_that(client: httpx.Client, endpoint: str) -> None:
+    body = gzip.compress(json.dumps(PAYLOAD).encode())
+    answer = client.post(endpoint, content=body, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, refusal(answer)) == (415, '"the body must not be compressed"')
 
 
 @pytest.mark.parametrize(
