@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         epilog="Exits with 1 if a limit is broken or an answer is wrong, 2 for a wrong call.",
     )
     load.add_argument("url", nargs="?", help="default: http://127.0.0.1:$MLOPS_SERVING_PORT")
-    load.add_argument("--path", default="/predict", help="default: %(default)s")
+    load.add_argument("--path", help="default: /predict, with --check /predict/USE_CASE")
 
     how = load.add_argument_group("how")
     loop = how.add_mutually_exclusive_group()
@@ -86,10 +86,11 @@ def _test(options: argparse.Namespace) -> int:
         if not (value := os.environ.get(variable)):
             raise ValueError(f"header {name}: the variable {variable} is not set")
         headers[name] = value
+    path = options.path or _path(options, url, headers)
     tester = LoadTester(
         url,
-        _payloads(options, url, headers),
-        path=options.path,
+        _payloads(options, url, headers, path),
+        path=path,
         headers=headers,
         warm_up=options.warm_up,
         timeout=options.timeout,
@@ -110,7 +111,22 @@ def _test(options: argparse.Namespace) -> int:
     return int(bool(broken))
 
 
-def _payloads(options: argparse.Namespace, url: str, headers: dict[str, str]) -> "Payloads":
+def _path(options: argparse.Namespace, url: str, headers: dict[str, str]) -> str:
+    """Where predictions are asked for, however many use cases the server has."""
+    from mlops_assets.load.payloads import PREDICT, read_use_cases
+
+    if options.check:
+        return f"{PREDICT}/{options.check}"
+    names = read_use_cases(url, headers, options.ca)
+    if len(names) > 1:
+        paths = " or ".join(f"{PREDICT}/{name}" for name in names)
+        raise ValueError(f"{url} has several use cases: give --path {paths}, or --check")
+    return PREDICT
+
+
+def _payloads(
+    options: argparse.Namespace, url: str, headers: dict[str, str], path: str
+) -> "Payloads":
     from mlops_assets.load import Payloads
     from mlops_assets.load.payloads import read_bundles, read_example, read_rows
 
@@ -119,7 +135,7 @@ def _payloads(options: argparse.Namespace, url: str, headers: dict[str, str]) ->
     if options.check:
         rows, expected = read_bundles(_bundles(options.check), options.check, rows)
     elif rows is None:
-        rows = [read_example(url, headers, options.ca)] * options.batch
+        rows = [read_example(url, headers, options.ca, path)] * options.batch
     return Payloads.of(rows, options.batch, expected)
 
 

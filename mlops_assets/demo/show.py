@@ -156,6 +156,11 @@ def _land(store: Storage, progress: Progress) -> None:
         progress.say(f"Going on from the kept state: {DATA.name} has landed before")
 
 
+def _predict(spec: UseCase) -> str:
+    # With its name: it is right for a server of several use cases, too.
+    return f"{home.url('serving')}/predict/{spec.name}"
+
+
 def _served(store: Storage, spec: UseCase) -> dict[str, Any] | None:
     """The answer of the champion, once the app serves what the ledger has promoted last."""
     entries = Ledger(store, spec.name).entries()
@@ -163,7 +168,7 @@ def _served(store: Storage, spec: UseCase) -> dict[str, Any] | None:
     if last is None or awaiting_rollout(entries) is not None:
         return None
     try:
-        answer: dict[str, Any] = call(f"{home.url('serving')}/predict", PATIENT)
+        answer: dict[str, Any] = call(_predict(spec), PATIENT)
     except OSError:  # it is starting, or has nothing to serve yet
         return None
     return answer if answer["digest"] == last["bundle"] else None
@@ -190,5 +195,5 @@ def _summary(store: Storage, spec: UseCase, answer: dict[str, Any], progress: Pr
     print(f"  serving    {home.url('serving')}/docs")
     print(f"  MLflow     {home.url('mlflow')}")
     print("\nAsk the champion")
-    print(f"  curl -s {home.url('serving')}/predict -d '{json.dumps(PATIENT)}'")
+    print(f"  curl -s {_predict(spec)} -d '{json.dumps(PATIENT)}'")
     print(f"  {json.dumps(answer)}", flush=True)

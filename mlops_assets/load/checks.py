@@ -18,7 +18,7 @@ class AnswerCheck:
         versions: How many predictions each version has made.
         wrong: How many predictions were not what they should be.
         examples: The first of them, in words.
-        largest_difference: Between a score and the expected one; None without expected scores.
+        largest_difference: Between a score and the expected one; None where none was compared.
     """
 
     def __init__(self, payloads: Payloads) -> None:
@@ -28,7 +28,7 @@ class AnswerCheck:
         self.versions: Counter[str] = Counter()
         self.wrong = 0
         self.examples: list[str] = []
-        self.largest_difference = 0.0 if payloads.expected else None
+        self.largest_difference: float | None = None
 
     def answer(self, position: int, body: bytes) -> None:
         """Look at the answer to a body.

@@ -15,6 +15,8 @@ from typing import Any, Final
 from mlops_assets.lib.http import call
 
 GOLDEN: Final = "golden.parquet"
+#: Of a use case, its name comes behind it, as it must where the server has several.
+PREDICT: Final = "/predict"
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,25 @@ def read_bundles(
     return list(rows), scores
 
 
-def read_example(url: str, headers: Mapping[str, str], ca: Path | None = None) -> Any:
+def read_use_cases(url: str, headers: Mapping[str, str], ca: Path | None = None) -> list[str]:
+    """Ask a server for the names of its use cases; none where it is not ready, or another one."""
+    try:
+        found = call(f"{url.rstrip('/')}/health/ready", headers=headers, ca=ca)
+        return list(found["use_cases"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def read_example(
+    url: str, headers: Mapping[str, str], ca: Path | None = None, path: str = PREDICT
+) -> Any:
     """Ask a server for the example row that its OpenAPI document shows.
+
+    Args:
+        url: Of the server.
+        headers: Sent along.
+        ca: A file of certificates to trust in place of the system's.
+        path: Where the row is to be sent: of several use cases it names one.
 
     Raises:
         ValueError: It shows none.
@@ -130,11 +149,13 @@ def read_example(url: str, headers: Mapping[str, str], ca: Path | None = None) -
     except OSError as error:
         raise ConnectionError(f"{where} cannot be read: {error}") from None
     try:
-        return document["components"]["schemas"]["Row"]["example"]
+        schema = document["components"]["schemas"]["Row"]
+        title = f"{path.removeprefix(f'{PREDICT}/')} row"
+        (found,) = [s for s in schema.get("anyOf", ()) if s["title"] == title] or [schema]
+        return found["example"]
     except (KeyError, TypeError):
         raise ValueError(
-            f"{where} shows no example row, or several use cases: give a file of rows with --rows "
-            "and, of several, one with --path /predict/NAME"
+            f"{where} shows no example row for {path}: give a file of rows with --rows"
         ) from None
 
 

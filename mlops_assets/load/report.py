@@ -37,7 +37,8 @@ class Report:
         versions: How many predictions each version has made.
         wrong: How many predictions were not what they should be.
         examples: The first of these, in words.
-        largest_difference: Between a probability and the expected one; None without these.
+        largest_difference: Between a probability and the expected one; None where
+            none was compared.
     """
 
     url: str

@@ -26,7 +26,11 @@ from serving.settings import Settings
 #: Names whose rows these are, so that one entity is always answered by the same version.
 ENTITY_HEADER: Final = "X-Entity-Id"
 _ENTITY: Final = ENTITY_HEADER.lower().encode()
-_LONGEST_KEY: Final = 256
+#: In characters.
+LONGEST_ENTITY: Final = 256
+_NO_CODING: Final = (b"", b"identity")
+#: Why a compressed body is refused.
+COMPRESSED: Final = "the body must not be compressed"
 _JSON: Final = (b"content-type", b"application/json")
 
 _encode = msgspec.json.Encoder().encode
@@ -110,7 +114,13 @@ class Predict:
     async def _answer(self, scope: Scope, receive: Receive, name: str | None) -> object:
         use_case = self.choose(name)
         body = await read_body(receive)
-        payloads, many = read_payloads(body, self._settings.batch_rows)
+        try:
+            payloads, many = read_payloads(body, self._settings.batch_rows)
+        except RefusedError:
+            # Looked at only here, for what is compressed is never JSON.
+            if is_compressed(scope):
+                raise RefusedError(415, COMPRESSED) from None
+            raise
         asked = Asked(payloads, request_id_of(scope), entity_of(scope), len(body))
         answer = await self.ask(use_case, asked)
         scope["state"]["version"] = answer.served.role.version
@@ -234,11 +244,35 @@ def request_id_of(scope: Scope) -> str:
 
 
 def entity_of(scope: Scope) -> str | None:
-    """Whose rows a request says these are, or None."""
+    """Whose rows a request says these are, or None.
+
+    Raises:
+        RefusedError: It is not UTF-8, or too long. A guess would be logged, and nobody who asks for
+            that person to be erased would find it.
+    """
     for name, value in scope["headers"]:
         if name == _ENTITY:
-            return str(value[:_LONGEST_KEY], "latin-1") or None
+            try:
+                entity = str(value, "utf-8")
+            except UnicodeDecodeError:
+                raise _entity_refused("must be UTF-8", "header_encoding") from None
+            if len(entity) > LONGEST_ENTITY:
+                message = f"must have at most {LONGEST_ENTITY} characters; got {len(entity)}"
+                raise _entity_refused(message, "header_length")
+            return entity or None
     return None
+
+
+def is_compressed(scope: Scope) -> bool:
+    """Whether a request says that its body has a coding."""
+    return any(
+        name == b"content-encoding" and value.lower() not in _NO_CODING
+        for name, value in scope["headers"]
+    )
+
+
+def _entity_refused(message: str, kind: str) -> RefusedError:
+    return RefusedError(422, [{"loc": ["header", ENTITY_HEADER], "msg": message, "type": kind}])
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.api.card import card
-from serving.api.predict import ENTITY_HEADER, Predict
+from serving.api.predict import ENTITY_HEADER, LONGEST_ENTITY, Predict
 from serving.api.schemas import ACCESS, BODY, ROW_REFERENCE, Prediction, one_or_many, refusals
 from serving.metrics import Metrics
 from serving.roles.desired import CHAMPION, ON_TRIAL
@@ -20,7 +20,11 @@ OPERATION: Final = "operation"
 _METRICS_TYPE: Final = CONTENT_TYPE_LATEST.partition(";")[0]
 _Entity = Annotated[
     str | None,
-    Header(alias=ENTITY_HEADER, description="The same id is always answered by the same version."),
+    Header(
+        alias=ENTITY_HEADER,
+        description="The same id is always answered by the same version. UTF-8.",
+        max_length=LONGEST_ENTITY,
+    ),
 ]
 
 
@@ -43,7 +47,7 @@ def build_router(
         "tags": [PREDICTIONS],
         "response_model": Prediction | list[Prediction],
         "response_description": "What was asked for: an answer, or a list of answers",
-        "responses": refusals(404, 422, *BODY),
+        "responses": refusals(404, 415, 422, *BODY),
         "openapi_extra": one_or_many(
             ROW_REFERENCE, settings.batch_rows, "A row, or a list of rows."
         ),

@@ -106,6 +106,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     408: {"description": "The body did not arrive in time", "model": Detail},
     409: {"description": "The version has nothing to explain by", "model": Detail},
     413: {"description": "The body is larger than the server takes", "model": Detail},
+    415: {"description": "The body is compressed", "model": Detail},
     422: {"description": "The request breaks the contract", "model": Problems},
     429: {
         "description": "Too many requests of one client: try again after `Retry-After` seconds",

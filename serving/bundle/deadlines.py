@@ -4,10 +4,11 @@ Feature SQL comes with a bundle, and a row with a client. Together they must not
 as long as they like: DuckDB has no limit of time, but a query can be interrupted from outside.
 """
 
+import atexit
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic, sleep
+from time import monotonic
 from typing import Final
 
 import duckdb
@@ -23,6 +24,7 @@ class Deadlines:
         self._running: dict[duckdb.DuckDBPyConnection, float] = {}
         self._lock = threading.Lock()
         self._looking = False
+        self._ended = threading.Event()
 
     @contextmanager
     def of(self, cursor: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
@@ -42,12 +44,18 @@ class Deadlines:
     def _start(self) -> None:
         with self._lock:
             if not self._looking:
-                threading.Thread(target=self._look, name="deadlines", daemon=True).start()
+                thread = threading.Thread(target=self._look, name="deadlines", daemon=True)
+                thread.start()
+                atexit.register(self._end, thread)
                 self._looking = True
 
+    def _end(self, thread: threading.Thread) -> None:
+        # A thread that is left keeps DuckDB's types, which complain when the interpreter is gone.
+        self._ended.set()
+        thread.join()
+
     def _look(self) -> None:
-        while True:
-            sleep(_LOOK_SECONDS)
+        while not self._ended.wait(_LOOK_SECONDS):
             now = monotonic()
             for cursor, deadline in list(self._running.items()):
                 # It may have ended just now: an interrupt without a query does nothing.

@@ -24,7 +24,11 @@ class AnsweringSettings(Concern):
         default=1000, ge=1, le=10_000, description="rows that one request may hold"
     )
     queue_rows: int = Field(
-        default=1024, ge=1, le=1_000_000, description="rows that may wait for a version"
+        default=4096,
+        ge=1,
+        le=1_000_000,
+        description="rows that may wait for a version; several times what a request may hold, or "
+        "large requests are refused under load",
     )
     answer_seconds: float = Field(
         default=2.0, gt=0, le=60.0, description="after which a request that still waits is refused"

@@ -5,11 +5,11 @@ A file has its name only when it is whole, and writing it again replaces it as a
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from serving.storage.bucket import SCHEME, bucket
+from serving.storage.bucket import SCHEME, StoreError, bucket
 
 #: What unfinished files are called; `mlops prune` removes those that a kill left behind.
 PARTIAL_PREFIX: Final = ".partial-"
@@ -41,7 +41,11 @@ def open_sink(root: str, scratch: Path) -> Sink:
 
 
 class FolderSink:
-    """A local folder."""
+    """A local folder, which may be the mount of a remote one, and is never made here.
+
+    Where nothing is mounted, what is written would lie on the wrong disk, and make a storage root
+    out of a place that says nothing about what should serve.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -49,7 +53,7 @@ class FolderSink:
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
         target = self._root / key
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder(Path(key).parent)
         partial = target.with_name(f"{PARTIAL_PREFIX}{target.name}")
         try:
             yield partial
@@ -62,6 +66,22 @@ class FolderSink:
                     break
         finally:
             partial.unlink(missing_ok=True)
+
+    def _make_folder(self, folder: Path) -> None:
+        problem = f"{self._root}: absent or empty, so nothing is written there: is it mounted?"
+        try:
+            # Held open, it stays the folder that was looked at, whatever is unmounted meanwhile.
+            root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            raise StoreError(problem) from None
+        try:
+            if not os.listdir(root):  # noqa: PTH208  # of a descriptor
+                raise StoreError(problem)
+            for each in (*reversed(folder.parents[:-1]), folder):
+                with suppress(FileExistsError):
+                    os.mkdir(each, dir_fd=root)
+        finally:
+            os.close(root)
 
 
 class BucketSink:

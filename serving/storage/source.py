@@ -77,7 +77,9 @@ class FolderSource:
                 reason = f"{error.strerror}, nor anything else in {self._root}: is it mounted?"
                 raise StoreError(f"{path}: no desired state: {reason}") from None
             raise
-        return f"{status.st_mtime_ns} {status.st_size} {status.st_ino}"
+        # The last one is set by every write; what copies in place can keep all the others.
+        times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+        return f"{times} {status.st_size} {status.st_ino}"
 
     def read(self, key: str) -> bytes:
         return (self._root / key).read_bytes()

@@ -51,8 +51,8 @@ async def serve(reader: asyncio.StreamReader, out: asyncio.StreamWriter) -> None
     try:
         while True:
             headers = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            length = int(headers.partition("content-length: ")[2].partition("\r\n")[0])
-            row = json.loads(await reader.readexactly(length))
+            length = int(headers.partition("content-length: ")[2].partition("\r\n")[0] or 0)
+            row = json.loads(await reader.readexactly(length) or "{}")
             if not await answer(row, headers, out, connection):
                 break
     except (asyncio.IncompleteReadError, ConnectionError):

@@ -16,8 +16,8 @@ from mlops_assets.load import Limits, LoadTester, Payloads
 from mlops_assets.load.measured import percentile
 from mlops_assets.load.payloads import read_rows
 from tests.load.scripted import DIGEST
-from tests.serving.bundles import USE_CASE, desire, make_bundle
-from tests.serving.server import ROOT, Server
+from tests.serving.bundles import CONTRACT, USE_CASE, desire, make_bundle
+from tests.serving.server import ROOT, Server, wait_until
 
 QUICK: dict[str, Any] = {"probability": 0.5}
 
@@ -256,5 +256,39 @@ def test_the_serving_app_is_held_against_its_own_bundle(
         assert main([*command, "--connections", "4", "--check", USE_CASE]) == 1
         told = json.loads(capsys.readouterr().out)
         assert f"answered by {built.digest[:12]}, which should not serve" in told["examples"][0]
+    finally:
+        server.stop()
+
+
+def test_of_several_use_cases_one_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = {**CONTRACT, "use_case": "churn"}
+    other = make_bundle(
+        tmp_path,
+        contract=contract,
+        change_manifest=lambda manifest: manifest.update(use_case="churn"),
+    )
+    desire(tmp_path, make_bundle(tmp_path))
+    state = {"schema_version": 1, "use_case": "churn", "environment": "dev"}
+    desired = tmp_path / "churn" / "desired" / "dev.json"
+    desired.parent.mkdir(parents=True)
+    desired.write_text(json.dumps({**state, "roles": {"champion": other.role}}))
+    monkeypatch.setenv("MLOPS_STORAGE_ROOT", str(tmp_path))
+    server = Server(tmp_path, environ={"SERVING_USE_CASE": f"{USE_CASE},churn"})
+    try:
+        wait_until(lambda: server.client.get("/health/ready").status_code == 200, "both")
+        url = f"http://127.0.0.1:{server.port}"
+        command = ["load", url, "--seconds", "0.5", "--warm-up", "0", "--json"]
+        assert main(command) == 2
+        both = f"has several use cases: give --path /predict/{USE_CASE} or /predict/churn"
+        assert both in capsys.readouterr().err
+        for chosen in (["--path", "/predict/churn"], ["--check", USE_CASE]):
+            assert main([*command, *chosen]) == 0
+            told = json.loads(capsys.readouterr().out)
+            assert told["path"] == f"/predict/{chosen[1].rpartition('/')[2]}"
+        # Whoever is not answered has compared nothing.
+        assert main([*command, "--check", USE_CASE, "--path", "/nowhere"]) == 1
+        assert json.loads(capsys.readouterr().out)["largest_difference"] is None
     finally:
         server.stop()

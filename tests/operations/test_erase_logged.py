@@ -60,6 +60,9 @@ class Worker:
     """What a worker of the serving app has logged when the block ends."""
 
     def __init__(self, root: str, spool: Path) -> None:
+        if "://" not in root:
+            # A desired state is there before anything is answered; an empty root is taken for down.
+            (Path(root) / "people" / "desired").mkdir(parents=True, exist_ok=True)
         settings = Settings(use_cases=("people",), storage_root=root, log_spool=str(spool))
         self.log = PredictionLog(settings)
 

@@ -20,12 +20,19 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
 STREAM = stream()
 
 
+def make_root(root: Path) -> Path:
+    """A storage root that is not empty: what serves lies there before anything is answered."""
+    (root / "heart").mkdir(parents=True, exist_ok=True)
+    return root
+
+
 def make(tmp_path: Path, root: str | Path | None = None, **options: Any) -> PredictionLog:
+    root = root or make_root(tmp_path / "storage")
     given = {"log_roll_seconds": 0.2, **options}
     return PredictionLog(
         Settings(
             use_cases=("heart", USE_CASE),
-            storage_root=str(root or tmp_path / "storage"),
+            storage_root=str(root),
             log_spool=str(tmp_path / "spool"),
             **given,
         )

@@ -1,6 +1,9 @@
 """Whatever is sent: an answer that the documentation knows, never an error of the server."""
 
+import gzip
 import json
+import socket
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -121,6 +124,57 @@ def test_content_says_what_it_is_and_not_its_header(client: httpx.Client, kind: 
     for endpoint in ROW_ENDPOINTS:
         answer = client.post(endpoint, content=body, headers={"Content-Type": kind})
         assert answer.status_code == 200, answer.text
+
+
+def test_an_entity_that_cannot_be_kept_as_it_is(client: httpx.Client) -> None:
+    tensors = {"inputs": [{"name": "age", "datatype": "INT64", "shape": [1], "data": [63]}]}
+    for entity, reason in (
+        ("Müller-1".encode("latin-1"), "must be UTF-8"),
+        ("ü".encode() * 257, "must have at most 256 characters; got 257"),
+    ):
+        headers = {b"X-Entity-Id": entity}
+        answer = client.post("/predict", json=PAYLOAD, headers=headers)
+        assert answer.status_code == 422
+        (problem,) = answer.json()["detail"]
+        assert (problem["loc"], problem["msg"]) == (["header", "X-Entity-Id"], reason)
+        answer = client.post(ENDPOINTS[-1], json=tensors, headers=headers)
+        assert (answer.status_code, answer.json()["error"]) == (400, f"X-Entity-Id: {reason}")
+    entity = "ü".encode() * 256
+    answer = client.post("/predict", json=PAYLOAD, headers={b"X-Entity-Id": entity})
+    assert answer.status_code == 200
+
+
+def test_an_offer_of_another_protocol_is_ignored(client: httpx.Client) -> None:
+    body = json.dumps(PAYLOAD).encode()
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    chunks = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    whole, plain = head + offer + length + body, head + length + body
+    websocket = head + b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + length + body
+    for parts in (
+        [head + offer + length, body],
+        [head, offer[:40], offer[40:] + length + body[:10], body[10:]],
+        [head + offer + chunks],
+        [whole + plain + whole + websocket],
+    ):
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+            connection.settimeout(10)
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(0.05)
+            # And what comes after it, on the same connection.
+            connection.sendall(plain.replace(b"Host", b"Connection: close\r\nHost"))
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        asked = b"".join(parts).count(b"POST ") + 1
+        assert answer.count(b"HTTP/1.1 200 ") == answer.count(b'"probability":') == asked
+
+
+@pytest.mark.parametrize("endpoint", ["/predict", ENDPOINTS[-1]])
+def test_a_compressed_body_is_called_that(client: httpx.Client, endpoint: str) -> None:
+    body = gzip.compress(json.dumps(PAYLOAD).encode())
+    answer = client.post(endpoint, content=body, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, refusal(answer)) == (415, '"the body must not be compressed"')
 
 
 @pytest.mark.parametrize(

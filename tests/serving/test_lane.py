@@ -8,6 +8,7 @@ import pytest
 from serving.bundle.features import FeatureError
 from serving.bundle.loaded import Bundle
 from serving.roles.lane import BusyError, Lane, LateError
+from serving.settings import Settings
 from tests.serving.bundles import PAYLOAD, ROWS, SQL, Built, make_bundle
 from tests.serving.server import wait_until
 
@@ -35,6 +36,20 @@ def test_rows_that_arrive_together_are_computed_together(built: Built, bundle: B
     assert len(batches) < 20
     assert all(seconds >= 0 for batch in batches for seconds in batch[1:])
     assert lane.waiting == 0
+
+
+def test_the_largest_requests_of_several_clients_find_room(bundle: Bundle) -> None:
+    settings = Settings(use_cases=("heart",), storage_root="nowhere")
+    lane = lane_of(bundle, most=settings.queue_rows)
+    row = bundle.contract.validate_row(PAYLOAD)
+
+    async def ask() -> list[Any]:
+        largest = [lane.submit([row] * settings.batch_rows, 10) for _ in range(4)]
+        return await asyncio.gather(*largest, lane.submit([row], 10))
+
+    assert [len(scored.features) for scored in asyncio.run(ask())] == [settings.batch_rows] * 4 + [
+        1
+    ]
 
 
 def test_rows_of_one_request_stay_together(built: Built, bundle: Bundle) -> None:

@@ -1,11 +1,13 @@
 """The prediction log: every answer in Parquet, as it was given."""
 
+import asyncio
 import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import httpx
 import msgspec
 import numpy as np
 import pytest
@@ -13,13 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.lib.personal_data.pseudonyms import pseudonym
+from serving.app import App
 from serving.bundle.loaded import Bundle
 from serving.prediction_log.entries import encode
 from serving.prediction_log.rollup import roll_up
 from serving.prediction_log.streams import Predictions
+from serving.settings import Settings
 from tests.benchmarks.prediction_log import FEATURES as WIDTH
 from tests.benchmarks.prediction_log import INPUTS
-from tests.serving.bundles import FEATURES, ROWS, USE_CASE
+from tests.serving.bundles import FEATURES, PAYLOAD, ROWS, USE_CASE, desire, make_bundle
 from tests.serving.logged import NOON, STREAM, add, ids_in, make, names, read, segments
 from tests.serving.server import ROOT, wait_until
 
@@ -126,6 +130,26 @@ def test_values_come_back_as_they_were(
     assert again.read_bytes() == target.read_bytes()
 
 
+def test_an_entity_is_logged_as_the_client_wrote_it(tmp_path: Path) -> None:
+    desire(tmp_path, make_bundle(tmp_path))
+    app = App(
+        Settings(use_cases=(USE_CASE,), storage_root=str(tmp_path), log_spool=str(tmp_path / "s"))
+    )
+    app.use_cases[USE_CASE].follower.look()
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://test"
+        ) as client:
+            headers = {b"X-Entity-Id": "Müller-1".encode()}
+            return await client.post("/predict", json=PAYLOAD, headers=headers)
+
+    assert asyncio.run(ask()).status_code == 200
+    app.log.start()
+    assert app.log.stop()
+    assert [row["entity_id"] for row in read(tmp_path)] == ["Müller-1"]
+
+
 def test_a_day_ends_at_midnight_utc(tmp_path: Path) -> None:
     log = make(tmp_path)
     midnight = datetime(2026, 2, 1, tzinfo=UTC).timestamp()
@@ -139,8 +163,25 @@ def test_a_day_ends_at_midnight_utc(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def ask_document(root: Path) -> list[tuple[Any, ...]]:
+    query = DOCUMENT.read_text().split("```sql\n")[1].split("```")[0]
+    given = {"root": str(root), "use_case": "heart", "day": "2026-01-31"}
+    for name, value in given.items():
+        query = query.replace(f"{{{name}}}", value)
+    with duckdb.connect() as database:
+        return database.execute(query).fetchall()
+
+
+def test_the_document_reads_a_day_before_the_first_label(tmp_path: Path) -> None:
+    log = make(tmp_path)
+    log.start()
+    add(log, names(0, 4))
+    assert log.stop()
+    assert [row[:4] for row in ask_document(tmp_path / "storage")] == [("champion", "1", 4, 0)]
+
+
 def test_the_document_reads_a_day_of_two_versions_with_labels(tmp_path: Path) -> None:
-    log = make(tmp_path, root=tmp_path / "storage")
+    log = make(tmp_path)
     other = Predictions(
         "heart", "dev", "challenger", "2", "b" * 64, 0.9, ("0", "1"),
         (("age", "DOUBLE"), ("smoker", "BOOLEAN")), ("feature_0", "smoker"),
@@ -155,13 +196,7 @@ def test_the_document_reads_a_day_of_two_versions_with_labels(tmp_path: Path) ->
     log.feedback("heart", "p4", 0, NOON + 1, "q")
     log.feedback("heart", "p4", 1, NOON + 2, "q")  # corrected
     assert log.stop()
-    query = DOCUMENT.read_text().split("```sql\n")[1].split("```")[0]
-    for name, value in {
-        "root": str(tmp_path / "storage"), "use_case": "heart", "day": "2026-01-31"
-    }.items():  # fmt: skip
-        query = query.replace(f"{{{name}}}", value)
-    with duckdb.connect() as database:
-        found = database.execute(query).fetchall()
+    found = ask_document(tmp_path / "storage")
     assert [row[:4] for row in found] == [("challenger", "2", 2, 1), ("champion", "1", 4, 3)]
     assert [row[5] for row in found] == [1.0, pytest.approx(2 / 3)]
     ages = read(tmp_path / "storage", what="role, input__age, input__smoker, feature__feature_0")

@@ -25,6 +25,7 @@ from tests.serving.logged import (
     add,
     ids_in,
     make,
+    make_root,
     names,
     segments,
     wait_for_records,
@@ -35,7 +36,7 @@ from tests.trouble import Trouble
 
 def writer(tmp_path: Path, name: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.serving.log_writer"]
-    places = [tmp_path / "storage", tmp_path / "spool", tmp_path / name]
+    places = [make_root(tmp_path / "storage"), tmp_path / "spool", tmp_path / name]
     return subprocess.Popen([*command, *map(str, places)], cwd=ROOT)
 
 
@@ -148,6 +149,28 @@ def test_a_full_disk_costs_what_finds_no_room_and_nothing_else(
     assert set(found) >= {*names(0, 600), *names(1100, 100)}
 
 
+def test_a_mount_that_is_gone_is_not_written_into(tmp_path: Path) -> None:
+    root, elsewhere = make_root(tmp_path / "storage"), tmp_path / "elsewhere"
+    log = make(tmp_path)
+    log.start()
+    add(log, names(0, 10))
+    wait_until(lambda: log.stored == 10, "a file")
+    root.rename(elsewhere)
+    add(log, names(10, 10))
+    wait_until(lambda: "absent or empty" in (log.problem or ""), "an absent root to be told")
+    assert not root.exists()
+    root.mkdir()
+    add(log, names(20, 10))
+    wait_until(lambda: log.backlog().spooled == 20, "records that wait")
+    time.sleep(1.0)  # another try
+    assert log.problem == f"{root}: absent or empty, so nothing is written there: is it mounted?"
+    assert list(root.iterdir()) == []
+    root.rmdir()
+    elsewhere.rename(root)
+    assert wait_for_records(log, 30)
+    assert sorted(ids_in(root)) == sorted(names(0, 30))
+
+
 def test_the_spool_holds_so_much_and_no_more(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     log = make(tmp_path, tmp_path / "file" / "no folder", log_spool_mb=1, log_queue_records=1000)
@@ -160,6 +183,7 @@ def test_the_spool_holds_so_much_and_no_more(tmp_path: Path) -> None:
     wait_until(lambda: "Not a directory" in str(log.problem), "the storage's answer")
     assert "limit" in str(log.problem)
     (tmp_path / "file").unlink()
+    make_root(tmp_path / "file" / "no folder")
     wait_until(lambda: log.backlog().queued == 0, "an empty queue")
     assert log.stop()
 

@@ -1,5 +1,7 @@
 import copy
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from tests.serving.bundles import (
     make_bundle,
     onnx_model,
 )
+from tests.serving.server import ROOT
 
 
 def test_predicts_what_training_computed(bundle: Bundle, built: Built) -> None:
@@ -217,3 +220,13 @@ def test_path_is_not_a_pattern(tmp_path: Path) -> None:
 def test_contract_of_the_bundle_is_the_files(bundle: Bundle, built: Built) -> None:
     text = (built.folder / "contract.json").read_bytes()
     assert bundle.contract.json_schema() == read_contract(text, "contract.json").json_schema()
+
+
+def test_a_process_that_has_loaded_one_ends_in_silence(built: Built) -> None:
+    program = (
+        "import sys; from pathlib import Path; from serving.bundle.loaded import Bundle; "
+        "Bundle.load(Path(sys.argv[1]), *sys.argv[2:])"
+    )
+    command = [sys.executable, "-c", program, str(built.folder), built.digest, USE_CASE]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

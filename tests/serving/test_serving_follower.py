@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -77,6 +78,23 @@ def test_swap_and_back(tmp_path: Path, first: Built, second: Built, follower: Fo
         assert version(follower) == built.version
         assert follower.state.desired is not None
         assert follower.state.desired.roles["champion"].digest == built.digest
+
+
+def test_a_state_that_is_copied_over_in_place_is_followed(
+    tmp_path: Path, first: Built, second: Built, follower: Follower
+) -> None:
+    path = desire(tmp_path, first)
+    follower.look()
+    before, text = path.stat(), path.read_text()
+    path.write_text(
+        text.replace(first.digest, second.digest).replace('"version": "1"', '"version": "2"')
+    )
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    for kept in ("st_mtime_ns", "st_size", "st_ino"):
+        assert getattr(before, kept) == getattr(after, kept)
+    follower.look()
+    assert version(follower) == "2"
 
 
 def test_unchanged_champion_is_not_loaded_again(

@@ -12,7 +12,16 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
-from serving.api.predict import Asked, Predict, RefusedError, entity_of, read_body, request_id_of
+from serving.api.predict import (
+    COMPRESSED,
+    Asked,
+    Predict,
+    RefusedError,
+    entity_of,
+    is_compressed,
+    read_body,
+    request_id_of,
+)
 from serving.api.refusals import V2
 from serving.api.schemas import ACCESS, BODY
 from serving.api.v2 import tensors
@@ -33,7 +42,6 @@ from serving.settings import Settings
 _PLATFORM: Final = "onnx_onnxv1"
 _JSON_BYTES: Final = "Inference-Header-Content-Length"
 _BINARY: Final = "application/octet-stream"
-_NO_CODING: Final = ("", "identity")
 _BAD_REQUEST: Final = 400
 _BREAKS_CONTRACT: Final = 422
 
@@ -119,8 +127,8 @@ def build_v2_router(
 
     async def infer(name: str, version: str | None, request: Request) -> Response:
         use_case = predict.choose(name)
-        if request.headers.get("content-encoding", "").lower() not in _NO_CODING:
-            raise RefusedError(415, "the body must not be compressed")
+        if is_compressed(request.scope):
+            raise RefusedError(415, COMPRESSED)
         body = await read_body(request.receive)
         with predict.refusing():
             bundle = use_case.find(version).bundle
