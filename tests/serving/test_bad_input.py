@@ -158,7 +158,8 @@ def test_an_offer_of_another_protocol_is_ignored(client: httpx.Client) -> None:
         [head + offer + chunks],
         [whole + plain + whole + websocket],
     ):
-        with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+        address = client.base_url.host, int(client.base_url.port or 80)
+        with socket.create_connection(address) as connection:
             connection.settimeout(10)
             for part in parts:
                 connection.sendall(part)
