@@ -231,7 +231,7 @@ def test_checks_have_numbers_beside_their_limits(trained: Platform) -> None:
 
 def test_every_result_names_its_subject_and_its_run(trained: Platform) -> None:
     for key in trained.definitions.resolve_asset_graph().asset_check_keys:
-        if key.asset_key.path[-1] in ("rollout", "predictions"):  # of other jobs
+        if key.asset_key.path[-1] in ("rollout", "predictions", "live_drift"):  # of other jobs
             continue
         records = trained.instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
         assert records, key

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.records.ledger import Ledger, LedgerError
 from mlops_assets.lib.storage import s3_place
 from mlops_assets.lib.storage.root import Storage
 from serving.storage.bucket import Bucket, StoreError
@@ -62,7 +62,7 @@ def test_a_store_that_ignores_conditions_gets_no_ledger(
     with listening(made) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         store = Storage(s3_root)
-        with pytest.raises(StoreError, match=r"only if it is not there \(If-None-Match\)"):
+        with pytest.raises(LedgerError, match=r"only if it is not there \(If-None-Match\)"):
             Ledger(store, "tiny").append("approved", {"bundle": "a"})
         with pytest.raises(StoreError, match="conditional writes"):
             store.check()
