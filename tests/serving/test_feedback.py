@@ -89,7 +89,10 @@ def test_a_clock_may_be_some_minutes_ahead(tmp_path: Path) -> None:
         ({**SAID, "label": True}, "must be 0"),
         ({**SAID, "label": [1]}, "got an array"),
         ({**SAID, "observed_at": "yesterday"}, "must be an ISO 8601 time"),
-        ({**SAID, "observed_at": soon(minutes=2 * 24 * 60)}, "observed_at: must not be in the future; got"),
+        (
+            {**SAID, "observed_at": soon(minutes=2 * 24 * 60)},
+            "observed_at: must not be in the future; got",
+        ),
         ({**SAID, "source": ""}, "must have 1 to 64 characters; got 0"),
         ({**SAID, "source": "x" * 65}, "must have 1 to 64 characters; got 65"),
         ({**SAID, "note": "?"}, "has fields besides prediction_id, label, observed_at, source: 1"),
