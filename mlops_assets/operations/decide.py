@@ -106,15 +106,16 @@ def expire(spec: UseCase, ledger: Ledger, now: datetime) -> list[Entry]:
     Returns:
         The new entries.
     """
-    written = []
-    for entry in awaiting_approval(ledger.verify()):
+    written: list[Entry] = []
+    entries = ledger.verify()
+    for entry in awaiting_approval(entries):
         if not _is_late(spec, entry, now):
             continue
         facts = {name: entry[name] for name in ("version", "bundle", "path")}
         limit = f"nobody approved it within {spec.gate.approval_days:g} days"
         about = {**facts, "actor": "rollout sensor", "reasons": [limit]}
         try:
-            written.append(ledger.append("expired", about, after=len(ledger.verify())))
+            written.append(ledger.append("expired", about, after=len(entries) + len(written)))
         except MovedOnError:
             break  # the next look sees what was decided meanwhile
     return written

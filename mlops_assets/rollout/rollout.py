@@ -8,6 +8,7 @@ out an older one notices and leaves everything alone.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,10 @@ from mlops_assets.resources.mlflow import MlflowTracking
 from mlops_assets.resources.rollout_target import LocalTarget, TargetError
 from mlops_assets.rollout.smoke_test import smoke_test
 from serving.bundle.manifest import BundleError
+
+
+class _RejectedError(Exception):
+    """The ledger does not want the version to serve any more."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ class Rollout:
             say: Told what has been reached.
 
         Raises:
-            TakenBackError: If the version does not answer; the ledger says ``aborted``.
+            TakenBackError: If the version does not answer, for which the ledger says ``aborted``,
+                or was rejected meanwhile.
             OvertakenError: If a newer decision was written meanwhile. It is left to that one.
         """
         digest = move["bundle"]
@@ -90,11 +96,11 @@ class Rollout:
             timeout = self.spec.rollout.timeout_seconds
             seconds = self.target.wait_for(self.spec.name, digest, timeout)
             said, answer = smoke_test(self.store, self.target, self.spec, role)
-        except (TargetError, BundleError) as error:
+            say(said)
+            self._crown(move, facts)
+        except (TargetError, BundleError, _RejectedError) as error:
             self._take_back(move, facts, before, str(error))
             raise TakenBackError(str(error)) from error
-        say(said)
-        self._crown(move, facts)
         return Served(role, seconds, said, answer)
 
     def _begin(self, move: Entry, facts: dict[str, Any]) -> dict[str, Any]:
@@ -113,22 +119,29 @@ class Rollout:
                     # It was begun and killed: by now the state may be our own.
                     before: dict[str, Any] = entry["before"]
                     return before
-            self._leave_to_newer(move, entries)
+            self._still_wanted(move, entries)
             try:
                 self.ledger.append("rolling_out", {**facts, "before": state}, after=len(entries))
             except MovedOnError:
                 continue
             return state
 
-    def _leave_to_newer(self, move: Entry, entries: list[Entry]) -> None:
+    def _still_wanted(self, move: Entry, entries: list[Entry]) -> None:
+        """Stop if the ledger does not want the version to serve any more.
+
+        Raises:
+            OvertakenError: If it wants another one since.
+            _RejectedError: If it wants none: the version was rejected, or its data withdrawn.
+        """
         newest = awaiting_rollout(entries) or champion(entries)
-        if newest is None or newest["bundle"] == move["bundle"]:
+        if newest is not None and newest["bundle"] == move["bundle"]:
             return
-        if newest["sequence"] > move["sequence"]:
+        if newest is not None and newest["sequence"] > move["sequence"]:
             raise OvertakenError(
                 f"entry {newest['sequence']} of the ledger ({newest['decision']} version "
                 f"{newest['version']}) is newer than entry {move['sequence']}: it is left to that"
             )
+        raise _RejectedError(f"entry {move['sequence']} of the ledger does not hold any more")
 
     def _desire(self, move: Entry, roles: dict[str, Any]) -> None:
         name, environment = self.spec.name, self.target.environment
@@ -149,19 +162,20 @@ class Rollout:
         now = desired_state.read(self.store, self.spec.name, self.target.environment)
         if now.get("champion", {}).get("digest") == move["bundle"]:
             self._desire(move, before)
-        self._write("aborted", move, {**facts, "reasons": [why]})
+        with suppress(_RejectedError):  # the ledger has said so already
+            self._write("aborted", move, {**facts, "reasons": [why]})
 
     def _crown(self, move: Entry, facts: dict[str, Any]) -> None:
         """Move the alias, and say so in the ledger last.
 
         A kill before that leaves the decision open, and all of this is done once more.
         """
-        self._leave_to_newer(move, self.ledger.verify())
+        self._still_wanted(move, self.ledger.verify())
         self.mlflow.crown(self.spec.name, move["version"])
         try:
             promoted = self._write("promoted", move, facts)
-        except OvertakenError:
-            # The alias may have been moved after the newer one had moved it.
+        except (OvertakenError, _RejectedError):
+            # The alias is that of a version which is not the champion.
             crowned = champion(self.ledger.verify())
             if crowned is not None:
                 self.mlflow.crown(self.spec.name, crowned["version"])
@@ -170,12 +184,12 @@ class Rollout:
             self.mlflow.describe(self.spec.name, move, promoted)
 
     def _write(self, decision: Kind, move: Entry, facts: dict[str, Any]) -> Entry | None:
-        """Write how a decision was carried out, unless somebody has, or a newer one is there."""
+        """Write how a decision was carried out, unless somebody has, or it does not hold."""
         while True:
             entries = self.ledger.verify()
-            self._leave_to_newer(move, entries)
+            self._still_wanted(move, entries)
             if awaiting_rollout(entries) is None:
-                return None  # somebody else has carried it out, or it was rejected meanwhile
+                return None  # somebody else has carried it out
             try:
                 return self.ledger.append(decision, facts, after=len(entries))
             except MovedOnError:

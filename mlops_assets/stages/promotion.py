@@ -11,7 +11,13 @@ import dagster as dg
 
 from mlops_assets.lib.digests import short
 from mlops_assets.lib.records import current
-from mlops_assets.lib.records.history import Entry, champion, last_decision, last_verdict
+from mlops_assets.lib.records.history import (
+    Entry,
+    awaiting_rollout,
+    champion,
+    last_decision,
+    last_verdict,
+)
 from mlops_assets.lib.records.ledger import Kind, MovedOnError
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import MlflowTracking, StorageRoot
@@ -120,16 +126,17 @@ def _settled(spec: UseCase, entries: list[Entry], found: gate.Judgement) -> Entr
     if entry is None or found.objections:
         same = entry is not None and entry.get("reasons") == found.reasons
         return entry if same and entry == verdict else None
+    known = verdict is not None and verdict.get("wanted") == found.lineage["wanted"]
     own = last_verdict([e for e in entries if e.get("bundle") == found.version.digest])
-    by_person = own is not None and own.get("decided_by") == "person"
-    if own is not None and by_person and own["decision"] == "approved" and not found.barred:
+    by_person = own is not None and own.get("decided_by") == "person" and not found.barred
+    still = known or own == awaiting_rollout(entries)
+    if own is not None and by_person and own["decision"] == "approved" and still:
         return own  # nothing has come up since that a person could not outvote
     if entry == verdict and entry["decision"] == _decision(spec, found):
         return entry
     # A version that already serves needs no second approval, unless something else has been judged
     # since: the last verdict says what the accepted batches came to.
     serves = not found.reasons and entry == champion(entries)
-    known = verdict is not None and verdict.get("wanted") == found.lineage["wanted"]
     return entry if serves and known else None
 
 

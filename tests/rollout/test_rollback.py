@@ -189,6 +189,43 @@ def test_the_loser_of_a_race_leaves_everything_alone(
         assert served(twice) == ("2", "2", "2", "2")
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_version_that_is_rejected_on_its_way_is_taken_back(
+    twice: Platform, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """The rejection is written right before, or right after, the alias is moved."""
+    third = variant(twice, "3", 0.3)
+    approved = twice.ledger.append("approved", third)
+    crown = type(twice.mlflow).crown
+    rejected: list[str] = []
+
+    def reject() -> None:
+        rejected.append("3")
+        twice.ledger.append("rejected", third | {"decided_by": "person", "reasons": ["no"]})
+
+    def crown_and_reject(mlflow: Any, name: str, version: str) -> None:
+        crown(mlflow, name, version)
+        if late and not rejected:
+            reject()
+
+    if not late:
+        wait_for = type(twice.target).wait_for
+
+        def wait_and_reject(target: Any, *arguments: Any) -> float:
+            seconds = wait_for(target, *arguments)
+            reject()
+            return seconds
+
+        monkeypatch.setattr(type(twice.target), "wait_for", wait_and_reject)
+    monkeypatch.setattr(type(twice.mlflow), "crown", crown_and_reject)
+    with serving(twice):
+        with pytest.raises(TakenBackError, match="does not hold any more"):
+            rollout(twice).carry_out(approved, "dagster run 1")
+        wait_until(lambda: twice.target.model(HEART)["version"] == "2", "what served before")
+        assert served(twice) == ("2", "2", "2", "2")
+    assert twice.ledger.verify()[-1]["decision"] == "rejected"
+
+
 def test_the_champion_once_more_is_made_to_serve_without_a_decision(twice: Platform) -> None:
     twice.mlflow.crown(HEART, "1")
     before = twice.ledger.verify()

@@ -11,6 +11,7 @@ from dagster_shared.record import replace
 
 from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.records.history import awaiting_rollout
+from mlops_assets.operations import decide as deciding
 from mlops_assets.operations.decide import Answer, RefusedError, decide, expire
 from mlops_assets.stages.evidence import batch_checks
 from tests.platform import HEART, Platform, checks, platform, quick_spec
@@ -102,6 +103,25 @@ def test_what_a_person_rejected_stays_out_until_a_person_lets_it_in(manual: Plat
     answer(manual, "promote")
     assert decisions(manual)[-1] == "approved"
     assert awaiting_rollout(manual.ledger.verify()) is not None
+
+
+def test_an_approval_at_the_last_moment_does_not_expire(
+    manual: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written after the sensor has found the version late, and before it says so."""
+    assert manual.materialize("promotion").success
+    raced: list[bool] = []
+
+    def is_late(*_: object) -> bool:
+        if raced:
+            return False  # asked by the approval itself
+        raced.append(True)
+        answer(manual, "approve")
+        return True
+
+    monkeypatch.setattr(deciding, "_is_late", is_late)
+    assert expire(manual.spec, manual.ledger, datetime.now(UTC)) == []
+    assert decisions(manual) == ["pending", "approved"]
 
 
 def test_an_approval_is_taken_back_before_it_is_rolled_out(manual: Platform) -> None:
