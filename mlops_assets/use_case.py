@@ -5,8 +5,14 @@ from typing import TYPE_CHECKING, Self
 import dagster as dg
 from pydantic import BaseModel
 
-from mlops_assets import automation, launchpad
+from mlops_assets import launchpad
 from mlops_assets.authoring.scaffolder import TabularClassifierScaffolder
+from mlops_assets.automation.fetching import fetch_schedule
+from mlops_assets.automation.jobs import ALONE_TAG, PRIORITY_TAG, USE_CASE_TAG
+from mlops_assets.automation.landing import landing_sensor
+from mlops_assets.automation.monitoring import monitor_schedule
+from mlops_assets.automation.retraining import retrain_sensor
+from mlops_assets.automation.rolling_out import alias_sensor, rollout_sensor
 from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.stages import (
@@ -83,15 +89,15 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         deploy = self._job("deploy", "Make the approved version serve.", deployed, priority=2)
         score = self._job("score", "One batch by the champion.", scored)
         monitor = self._job("monitor", "One day of the prediction log.", watched, priority=-1)
-        decided = launchpad.build(self, batch_checks, {automation.USE_CASE_TAG: self.name})
+        decided = launchpad.build(self, batch_checks, {USE_CASE_TAG: self.name})
         operated = dg.Definitions(
             jobs=[ingest, retrain, deploy, score, monitor],
-            schedules=[automation.monitor_schedule(self, monitor)],
+            schedules=[monitor_schedule(self, monitor)],
             sensors=[
-                automation.landing_sensor(self, ingest.name, batches, model),
-                automation.retrain_sensor(self, ingest.name, retrain.name, model),
-                automation.rollout_sensor(self, deploy.name),
-                automation.alias_sensor(self),
+                landing_sensor(self, ingest.name, batches, model),
+                retrain_sensor(self, ingest.name, retrain.name, model),
+                rollout_sensor(self, deploy.name),
+                alias_sensor(self),
             ],
         )
         return dg.Definitions.merge(
@@ -113,7 +119,7 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         # What has landed is ingested first; and no source is fetched twice at once.
         job = self._job("fetch", "The sources: what is new in them lands.", fetched, priority=-1)
         timed = [source for source in self.sources if source.schedule]
-        schedules = [automation.fetch_schedule(self, source, job) for source in timed]
+        schedules = [fetch_schedule(self, source, job) for source in timed]
         return [dg.Definitions(jobs=[job], schedules=schedules)]
 
     def _job(
@@ -125,6 +131,6 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
             name,
             selection=[asset for asset in assets if isinstance(asset, dg.AssetsDefinition)],
             description=description,
-            tags={automation.USE_CASE_TAG: self.name, automation.PRIORITY_TAG: str(priority)}
-            | ({automation.ALONE_TAG: name} if priority else {}),
+            tags={USE_CASE_TAG: self.name, PRIORITY_TAG: str(priority)}
+            | ({ALONE_TAG: name} if priority else {}),
         )

@@ -13,7 +13,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from mlops_assets.automation import GIVEN_UP
+from mlops_assets.automation.jobs import GIVEN_UP
 from mlops_assets.demo.processes import Servers, left_over
 from mlops_assets.home import write_dagster_home
 from mlops_assets.lib.bundles.sandbox import free_port

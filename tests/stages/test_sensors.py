@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from mlops_assets.automation import FAILURE_REASON_TAG, OWN_FAILURES
+from mlops_assets.automation.jobs import FAILURE_REASON_TAG, OWN_FAILURES
 from tests.platform import DATA, HEART, Platform
 
 

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from mlops_assets.automation import SOURCE_TAG, USE_CASE_TAG
+from mlops_assets.automation.jobs import SOURCE_TAG, USE_CASE_TAG
 from mlops_assets.defs import resources
 from mlops_assets.stages.checks import SUBJECT
 from mlops_assets.use_case import TabularClassifier

@@ -1,0 +1,48 @@
+"""The schedule that judges the days of the prediction log."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from mlops_assets.automation.jobs import Jobs
+from mlops_assets.lib.spec.use_case import UseCase
+from mlops_assets.resources import StorageRoot
+from mlops_assets.stages import live_drift
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition,
+    )
+
+MONITOR_CRON = "20 * * * *"
+MOST_DAYS = 7
+
+
+def monitor_schedule(spec: UseCase, job: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
+    """Judges the days of the prediction log that are over and were not, or not with all files.
+
+    It looks every hour, which costs a listing of the log, and asks for nothing where nothing has
+    come: so a day is judged soon after it is over, whatever was down at midnight.
+    """
+
+    @dg.schedule(
+        name=job.name,
+        job=job,
+        cron_schedule=MONITOR_CRON,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Looks for drift in the answers of {spec.name}, day by day.",
+    )
+    def schedule(
+        context: dg.ScheduleEvaluationContext, storage: StorageRoot
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        jobs = Jobs(context.instance, job.name)
+        if jobs.active():
+            return dg.SkipReason("days are being judged")
+        days = live_drift.outstanding(storage.open(), spec, context.scheduled_execution_time)
+        subjects = [(day, f"{day}/{digest}") for day, digest in days[:MOST_DAYS]]
+        answers = [jobs.request(subject, spec.name, day) for day, subject in subjects]
+        requests = [answer for answer in answers if isinstance(answer, dg.RunRequest)]
+        said = [answer for answer in answers if isinstance(answer, str)]
+        return requests or dg.SkipReason("; ".join(said) or "every day of the log is judged")
+
+    return schedule
