@@ -7,12 +7,11 @@ from typing import Any
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
-from mlops_assets.lib.records.history import champion, until
+from mlops_assets.lib.records.history import champion, moment, until
 from mlops_assets.lib.records.ledger import BATCH_DECISIONS, Ledger
 from mlops_assets.lib.spec.specs import load_spec, load_specs
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.rollout.rollback import moment
 
 
 def add(commands: Commands) -> None:

@@ -3,9 +3,10 @@
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
-from mlops_assets.home import environment, mlflow_uri, storage_root, url
+from mlops_assets.home import environment, storage_root, url
 from mlops_assets.lib.features.dbt_project import DBT, PROJECT_DIR
-from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
+from mlops_assets.resources import LocalTarget, StorageRoot
+from mlops_assets.resources.mlflow import tracking
 
 
 @dg.definitions
@@ -14,11 +15,7 @@ def resources() -> dg.Definitions:
     return dg.Definitions(
         resources={
             "storage": StorageRoot(root=storage_root()),
-            "mlflow": MlflowTracking(
-                tracking_uri=mlflow_uri(),
-                ui=url("mlflow"),
-                dagster_ui=url("dagster"),
-            ),
+            "mlflow": tracking(),
             "dbt": DbtCliResource(
                 project_dir=str(PROJECT_DIR),
                 profiles_dir=str(PROJECT_DIR),

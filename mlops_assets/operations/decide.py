@@ -16,12 +16,11 @@ from mlops_assets.lib.records.history import (
     champion,
     last_decision,
 )
-from mlops_assets.lib.records.ledger import Ledger, MovedOnError
+from mlops_assets.lib.records.ledger import Ledger, MovedOnError, in_a_line
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.versions import bundle_of, numbers
 from mlops_assets.resources.anchor import open_ledger
-from mlops_assets.rollout.rollback import in_a_line
 from mlops_assets.stages import gate
 
 Answer = Literal["approve", "reject", "promote"]

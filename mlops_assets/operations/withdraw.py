@@ -10,6 +10,7 @@ from typing import Any
 
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.history import champion, withdrawn
+from mlops_assets.lib.records.ledger import in_a_line
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources.anchor import open_ledger
@@ -39,9 +40,7 @@ def withdraw(
         UnknownBatchError: If no such batch has landed.
         ValueError: If no reason is given.
     """
-    reason = " ".join(reason.split())
-    if not reason:
-        raise ValueError("say why in a line: it goes into the ledger")
+    reason = in_a_line(reason)
     batches, ledger = Batches(store, spec.name), open_ledger(store, spec.name)
     if batches.receipt(batch) is None:
         keys = batches.keys()

@@ -4,7 +4,6 @@ The decision is a line of the ledger before anything moves. Whoever is killed be
 open, and the rollout sensor, or the same command again, finishes it.
 """
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlops_assets.lib.bundles.bundle import verify_stored
@@ -14,12 +13,12 @@ from mlops_assets.lib.records.history import (
     barred,
     champion,
     former_champions,
+    moment,
     until,
 )
-from mlops_assets.lib.records.ledger import Ledger, MovedOnError
+from mlops_assets.lib.records.ledger import Ledger, MovedOnError, in_a_line
 from mlops_assets.lib.storage.root import Storage
-
-LEAST_CHARACTERS = 4
+from mlops_assets.operations.versions import LEAST_CHARACTERS
 
 
 class NoWayBackError(ValueError):
@@ -72,33 +71,6 @@ def decide_rollback(
             return ledger.append("rolled_back", facts, after=len(entries))
         except MovedOnError:
             continue
-
-
-def in_a_line(reason: str) -> str:
-    """A reason as it goes into the ledger.
-
-    Raises:
-        ValueError: If it is empty.
-    """
-    line = " ".join(reason.split())
-    if not line:
-        raise ValueError("say why in a line: it goes into the ledger")
-    return line
-
-
-def moment(text: str) -> datetime:
-    """A moment from what a person writes; a date is the end of that day, and UTC unless it says so.
-
-    Raises:
-        ValueError: If it is no ISO 8601 date or time.
-    """
-    try:
-        read = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no date: write 2026-03-31 or 2026-03-31T14:30") from None
-    if len(text) == len("2026-03-31"):
-        read += timedelta(days=1, microseconds=-1)
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
 def _target(

@@ -76,7 +76,7 @@ def _round(made: Platform, to: str) -> tuple[float, float, Report]:
     tester = LoadTester(made.target.url, Payloads.of(rows, expected=expected), warm_up=1.0)
     load = threading.Thread(target=lambda: found.append(tester.open(RATE, SECONDS)))
     load.start()
-    time.sleep(2.0)
+    time.sleep(2.0)  # the load is on before the command starts
     command = [str(Path(sys.executable).parent / "mlops"), "rollback", HEART, "--to", to]
     environment = {
         **os.environ,
@@ -87,6 +87,7 @@ def _round(made: Platform, to: str) -> tuple[float, float, Report]:
     started = time.monotonic()
     with subprocess.Popen([*command, "--reason", "test"], env=environment) as process:
         while made.target.predict(HEART, rows[0])["version"] != to:
+            assert process.poll() in (None, 0), "the command has failed"
             time.sleep(0.02)
         answered = time.monotonic() - started
         assert process.wait(60) == 0

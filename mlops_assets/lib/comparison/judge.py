@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.lib.comparison import budget
+from mlops_assets.lib.comparison.drifted import drifted
 from mlops_assets.lib.comparison.promoting import Promotion, Shifted, promotion
 from mlops_assets.lib.comparison.rows import Files, JointRows, NoComparisonError, joint_rows
-from mlops_assets.lib.comparison.stability import drifted
 from mlops_assets.lib.comparison.verdict import Terms, Verdict, judged
 from mlops_assets.lib.digests import short
 from mlops_assets.lib.records import sealed
@@ -78,7 +78,7 @@ def judge(
         else:
             verdict = judged(rows, contest, digest, crowned)
             sides = rows.trained_on, rows.never_seen
-            shifted = partial(drifted, bundle.contract.columns, files.inputs, *sides)
+            shifted = partial(drifted, bundle.contract, files.inputs, *sides, spec.drift)
     age = (now or datetime.now(UTC)) - datetime.fromisoformat(champion["time"])
     return Judged(verdict, promotion(verdict, terms, age / DAY, shifted))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlops_assets.lib.comparison.verdict import Verdict
 from mlops_assets.lib.spec.gate import Comparison
 
-Shifted = Callable[[], tuple[str, float] | None]
+Shifted = Callable[[], str | None]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ def promotion(
         verdict: Of the contest.
         terms: Of the spec.
         champion_age_days: Since its promotion; 0 without a champion.
-        shifted: Gives the input that has drifted most, with its index, or None where none has. It
-            is asked only if the answer hangs on it.
+        shifted: Says what has drifted since the champion was trained, or None. It is asked only if
+            the answer hangs on it.
     """
     if verdict.outcome == "first":
         return Promotion(True, "there is no champion: the first version needs its floors only")
@@ -54,11 +54,7 @@ def promotion(
     if when.drifted:
         found = shifted()
         if found is not None:
-            name, index = found
-            return Promotion(
-                True,
-                f"as good as the champion, and {name} has drifted since that was trained "
-                f"(population stability index {index:.2f})",
-            )
+            said = f"as good as the champion, and the rows have drifted since that: {found}"
+            return Promotion(True, said)
         refused.append("no input has drifted since it was trained")
     return Promotion(False, "; ".join(["as good as the champion does not promote", *refused]))

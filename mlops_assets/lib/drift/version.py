@@ -9,6 +9,7 @@ from mlops_assets.lib.drift.reference import Rows, Trained
 from mlops_assets.lib.drift.sides import Column, Pair, connected, count
 from mlops_assets.lib.drift.window import Window, compare, judge, too_few
 from mlops_assets.lib.spec.drift import Drift
+from serving.bundle.contract import Contract
 
 SCORE = "score"
 
@@ -32,7 +33,7 @@ class Current:
 
 def judged(known: Trained, current: Current, plan: Drift) -> Window:
     """Judge a window by the rows that a version was trained on, or by their profile."""
-    columns = inputs(known, current.inputs)
+    columns = inputs(known.contract, current.inputs)
     if known.rows is not None:
         found = compare(pairs(known, known.rows, current), plan)
     else:
@@ -55,7 +56,7 @@ def _by_profile(known: Trained, current: Current, columns: list[Column], plan: D
     return judge(measured, left_out, rows, reference_rows, plan)
 
 
-def inputs(known: Trained, prefix: str) -> list[Column]:
+def inputs(contract: Contract, prefix: str) -> list[Column]:
     """The inputs to compare, which the current rows have under a prefix."""
     return [
         Column(
@@ -65,14 +66,14 @@ def inputs(known: Trained, prefix: str) -> list[Column]:
             column.name,
             prefix + column.name,
         )
-        for column in known.contract.columns
+        for column in contract.columns
         if column.type != "timestamp"
     ]
 
 
 def pairs(known: Trained, rows: Rows, current: Current) -> list[Pair]:
     """What is compared, the inputs first."""
-    found = [Pair(rows.inputs, current.rows, inputs(known, current.inputs))]
+    found = [Pair(rows.inputs, current.rows, inputs(known.contract, current.inputs))]
     if current.scores is not None:
         score = Column(SCORE, "score", True, "probability", "probability")
         found.append(Pair(rows.scores, current.scores, [score]))

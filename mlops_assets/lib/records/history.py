@@ -5,7 +5,7 @@ up to then come to.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlops_assets.lib.records.ledger import BATCH_DECISIONS
@@ -61,6 +61,21 @@ def former_champions(entries: list[Entry]) -> list[Entry]:
     present = champion(entries)
     crowned = sorted(latest.values(), key=lambda entry: entry["sequence"], reverse=True)
     return [entry for entry in crowned if present and entry["bundle"] != present["bundle"]]
+
+
+def moment(text: str) -> datetime:
+    """A moment from what a person writes; a date is the end of that day, and UTC unless it says so.
+
+    Raises:
+        ValueError: If it is no ISO 8601 date or time.
+    """
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no date: write 2026-03-31 or 2026-03-31T14:30") from None
+    if len(text) == len("2026-03-31"):
+        read += timedelta(days=1, microseconds=-1)
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
 def until(entries: list[Entry], moment: datetime) -> list[Entry]:

@@ -176,6 +176,18 @@ class Ledger:
         return [entry for _, entry, _ in files]
 
 
+def in_a_line(reason: str) -> str:
+    """A reason as it goes into the ledger.
+
+    Raises:
+        ValueError: If it is empty.
+    """
+    line = " ".join(reason.split())
+    if not line:
+        raise ValueError("say why in a line: it goes into the ledger")
+    return line
+
+
 def is_a_line(text: object) -> bool:
     """Whether something is a text that says something, in one line and without control codes."""
     return isinstance(text, str) and bool(text.strip()) and text.isprintable()

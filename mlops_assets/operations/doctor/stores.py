@@ -122,7 +122,7 @@ def _runs() -> Finding:
 
 def mlflow() -> Iterator[Finding]:
     """Whether the tracking store opens, and runs that nobody will end."""
-    from mlops_assets.resources import MlflowTracking
+    from mlops_assets.resources.mlflow import tracking
 
     uri = home.mlflow_uri()
     if uri.startswith("sqlite") and not (home.mlflow_folder() / home.MLFLOW_READY).exists():
@@ -130,11 +130,8 @@ def mlflow() -> Iterator[Finding]:
         return
     import dagster as dg
 
-    tracking = MlflowTracking(
-        tracking_uri=uri, ui=home.url("mlflow"), dagster_ui=home.url("dagster")
-    )
     with dg.DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
-        orphans = tracking.orphans(instance)
+        orphans = tracking().orphans(instance)
     if orphans:
         said = f"{len(orphans)} runs say RUNNING though their Dagster run has ended"
         do = "start Dagster: its sensor mlflow_reaper ends them"

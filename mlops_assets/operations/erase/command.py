@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from mlops_assets.lib.records.ledger import in_a_line
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.erase.case import Case
@@ -60,9 +61,9 @@ def erase(
         BusyError: If runs are at work, after the tombstone was written.
         LeftError: If rows are there again at the end.
     """
-    entity, reason = entity.strip(), " ".join(reason.split())
-    if not entity or not reason:
-        raise ValueError("say who, and why in a line: the reason goes into the ledger")
+    entity, reason = entity.strip(), in_a_line(reason)
+    if not entity:
+        raise ValueError("say who is to be erased")
     if entity in reason:
         raise ValueError("the reason names the entity: the ledger keeps it for ever")
     case = Case(store, spec, entity)
