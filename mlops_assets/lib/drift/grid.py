@@ -183,11 +183,14 @@ def _count_there(
     import numpy as np
 
     values = ", ".join(f"{_number(name)} as v{n}" for n, name in enumerate(side.names))
-    asked, bins = [], []
+    asked, bins, cells = [], [], []
     for n, grid in enumerate(points):
         ends = np.column_stack([np.nextafter(grid, -np.inf), grid]).ravel()
+        # Between two neighbours among the numbers there is nothing, nor a bin: that cell is empty.
+        different, first = np.unique(ends, return_index=True)
+        cells.append(first)
         # DuckDB asks for at least one bin.
-        bins.append(ends.tolist() or [0.0])
+        bins.append(different.tolist() or [0.0])
         asked.append(f"map_values(histogram(v{n}, ?::double[])), avg(v{n}), stddev_pop(v{n})")
     row = database.execute(
         f"select {', '.join(asked)} from (select {values} from {side.relation})", bins
@@ -198,7 +201,7 @@ def _count_there(
         counted, mean, deviation = row[3 * n : 3 * n + 3]
         counts = np.zeros(2 * len(grid) + 1, dtype=np.int64)
         if mean is not None:
-            counts[: 2 * len(grid)] = counted[: 2 * len(grid)]
+            counts[cells[n]] = counted[: len(cells[n])]
         nothing = mean is None
         found.append(
             Cells(
