@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.disk import small_disk
 from tests.platform import DATA, MLFLOW_STORE, Platform, platform
@@ -11,6 +12,11 @@ from tests.postgres import postgres as running_postgres
 from tests.s3 import Seaweed
 from tests.s3 import seaweed as running_seaweed
 from tests.trouble import Trouble, listening
+
+# The same examples in every run: what another run finds is found by --hypothesis-profile=search.
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.register_profile("search", deadline=None, database=None, max_examples=500)
+settings.load_profile("same")
 
 # Files of minutes, longest first: begun last, one of them would keep one worker busy alone.
 LONGEST = (
