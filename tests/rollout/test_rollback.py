@@ -203,7 +203,10 @@ def test_a_version_that_is_rejected_on_its_way_is_taken_back(
         rejected.append("3")
         twice.ledger.append("rejected", third | {"decided_by": "person", "reasons": ["no"]})
 
+    crowned: list[str] = []
+
     def crown_and_reject(mlflow: Any, name: str, version: str) -> None:
+        crowned.append(version)
         crown(mlflow, name, version)
         if late and not rejected:
             reject()
@@ -224,6 +227,7 @@ def test_a_version_that_is_rejected_on_its_way_is_taken_back(
         wait_until(lambda: twice.target.model(HEART)["version"] == "2", "what served before")
         assert served(twice) == ("2", "2", "2", "2")
     assert twice.ledger.verify()[-1]["decision"] == "rejected"
+    assert crowned == (["3", "2"] if late else [])
 
 
 def test_the_champion_once_more_is_made_to_serve_without_a_decision(twice: Platform) -> None:
