@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -13,10 +14,12 @@ HEAVY = ["mlflow", "evidently", "sklearn", "xgboost", "kubernetes", "onnxruntime
 
 
 @pytest.fixture(scope="module")
-def definitions() -> dg.Definitions:
+def definitions() -> Iterator[dg.Definitions]:
     from mlops_assets.definitions import defs
 
-    return defs()
+    # Dagster asks the instance that was entered last, which may be one of another file's and gone.
+    with dg.DagsterInstance.ephemeral():
+        yield defs()
 
 
 def test_the_graph_is_what_is_written_down(definitions: dg.Definitions) -> None:
