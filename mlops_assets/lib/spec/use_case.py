@@ -12,6 +12,7 @@ from mlops_assets.lib.contract.contract import Contract
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.reading.landed import Reading
 from mlops_assets.lib.sources.spec import Source
+from mlops_assets.lib.spec.alerts import Alerts
 from mlops_assets.lib.spec.card import Card
 from mlops_assets.lib.spec.drift import Drift
 from mlops_assets.lib.spec.gate import Decision, Gate
@@ -62,6 +63,7 @@ class UseCase(BaseModel):
     card: Card = Card()
     rollout: Rollout = Rollout()
     drift: Drift = Drift()
+    alerts: Alerts = Alerts()
     retention: Retention = Retention()
 
     @model_validator(mode="after")
