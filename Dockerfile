@@ -91,7 +91,7 @@ HEALTHCHECK --interval=30s --timeout=20s --start-period=60s \
     CMD ["dagster", "api", "grpc-health-check", "--port", "4000"]
 # No entry point: Dagster's launchers give the whole command of a run.
 CMD ["dagster", "code-server", "start", "--host", "0.0.0.0", "--port", "4000", \
-     "--module-name", "mlops_assets.definitions"]
+     "--module-name", "mlops_assets.definitions", "--location-name", "mlops_assets"]
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z

@@ -41,7 +41,7 @@ BUILD_ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo dev load test pytest coverage bench bench-serving faults fuzz \
 	lint style types delivery data-checks gate image image-check push audit deploy note lock clean distclean \
-	deploy-tools deploy-check deploy-scan monitoring-check stack-check
+	deploy-tools deploy-check deploy-scan monitoring-check stack-check stack-rehearsal
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -196,6 +196,9 @@ monitoring-check: setup-dev  ## Rules, routes and dashboards (needs promtool, am
 
 stack-check: setup-dev  ## The Compose stack
 	$(BIN)/python -m pytest -n0 --no-cov tests/deploy/test_stack.py
+
+stack-rehearsal: setup-dev  ## Take a batch to a champion with the stack's servers, without containers
+	$(BIN)/python -m tests.deploy.rehearsal
 
 lock: setup-dev  ## Resolve the dependencies anew
 	$(BIN)/python requirements/lock.py

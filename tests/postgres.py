@@ -61,11 +61,7 @@ def postgres() -> Iterator[Postgres]:
         user: dict[str, Any] = {}
         binaries = programs()
         if os.geteuid() == 0:
-            # The wheel may lie where nobody else may look.
-            shutil.copytree(binaries.parent, folder / "wheel" / binaries.parent.name)
-            libraries = binaries.parents[1].with_name(f"{binaries.parents[1].name}.libs")
-            shutil.copytree(libraries, folder / libraries.name)
-            binaries = folder / "wheel" / binaries.parent.name / "bin"
+            binaries = copied(folder)
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)
             user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
@@ -100,6 +96,15 @@ def programs() -> Path:
     assert found is not None
     assert found.origin is not None
     return max(Path(found.origin).parent.glob("pginstall*/bin"))
+
+
+def copied(folder: Path) -> Path:
+    """The programs in a folder of their own: the wheel may lie where nobody else may look."""
+    binaries = programs()
+    shutil.copytree(binaries.parent, folder / "wheel" / binaries.parent.name)
+    libraries = binaries.parents[1].with_name(f"{binaries.parents[1].name}.libs")
+    shutil.copytree(libraries, folder / libraries.name)
+    return folder / "wheel" / binaries.parent.name / "bin"
 
 
 def _wait(server: Postgres, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -1,0 +1,1 @@
+"""The Compose stack without containers: its services as processes of this machine."""
