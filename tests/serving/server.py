@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 # Warnings are errors in the server too, but for one that another package's choice brings in. By the
 # environment, for it reaches the workers.
 WARNINGS = "error,ignore:sqlglotrs is deprecated:DeprecationWarning"
-DEADLINE_SECONDS = 15.0
+DEADLINE_SECONDS = 30.0
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
@@ -72,7 +72,7 @@ class Server:
         assert url.port is not None
         self.port = url.port
         base = f"{url.scheme}://127.0.0.1:{self.port}"
-        self.client = httpx.Client(base_url=base, timeout=10, **(client or {}))
+        self.client = httpx.Client(base_url=base, timeout=DEADLINE_SECONDS, **(client or {}))
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -109,7 +109,9 @@ class Server:
     def reconnect(self) -> None:
         """Forget connections to a worker that is gone."""
         self.client.close()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", timeout=DEADLINE_SECONDS
+        )
 
     def stop(self) -> int:
         """Ask the process to end, wait for it and return its exit status."""

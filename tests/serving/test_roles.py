@@ -53,6 +53,15 @@ class Served:
         return self.metrics.registry.get_sample_value(f"serving_{name}", labels) or 0.0
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_garbage_of_others() -> Iterator[None]:
+    """Collections look at what these tests have made, not at all that a worker has imported."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def no_lane_is_left() -> Iterator[None]:
     """A thread that is in native code when Python ends would take the whole process down."""
