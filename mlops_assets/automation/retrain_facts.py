@@ -1,6 +1,7 @@
 """What the retrain policy has to go by, from the storage, the ledger and Dagster's records.
 
-Whatever costs a look through Dagster's history is looked up only when there is something to train.
+A sensor asks every few seconds: runs and the checks of the training set are looked up only when
+there is something to train.
 """
 
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ def look(
     # A batch that was taken out and put back is new work on old rows.
     turn = sum(entry["decision"] in BATCH_DECISIONS for entry in entries)
     subject = f"{wanted}/{turn}" if turn else wanted
-    judged = set(verdict["batches"]) if verdict else set()
+    judged = set(verdict.get("batches", ())) if verdict else set()
     unseen = [batch for batch in reversed(accepted) if batch.receipt.key not in judged]
     contest = last_contest(entries)
     windows, scores = _signs(store, spec, entries, unseen, contest)
@@ -138,7 +139,7 @@ def _changed(
     """What else than new rows is made otherwise than for the last decision; empty if nothing is."""
     if verdict is None:
         return ""
-    judged, keys = set(verdict["batches"]), {batch.receipt.key for batch in accepted}
+    judged, keys = set(verdict.get("batches", ())), {batch.receipt.key for batch in accepted}
     since = entries[verdict["sequence"] :]
     back = {e["batch"] for e in since if e["decision"] == "restored"} & (keys - judged)
     out = withdrawn(entries) & judged
