@@ -47,12 +47,13 @@ def tick(made: Platform, cursor: str = "") -> tuple[dg.SensorResult, str]:
 
 
 def fail(made: Platform, request: dg.RunRequest, reason: str = "STEP_FAILURE") -> dg.DagsterRun:
-    return create_run_for_test(
+    run: dg.DagsterRun = create_run_for_test(
         made.instance,
         job_name=RETRAIN,
         status=dg.DagsterRunStatus.FAILURE,
         tags={**request.tags, FAILURE_REASON_TAG: reason},
     )
+    return run
 
 
 def asked(made: Platform) -> dg.RunRequest:

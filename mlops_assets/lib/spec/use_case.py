@@ -117,7 +117,7 @@ class UseCase(BaseModel):
         plan = self.retrain.performance
         if plan is None or plan.floors is None:
             return {"accuracy": self.alerts.accuracy.warning}
-        return {**plan.floors}
+        return {str(metric): floor for metric, floor in plan.floors.items()}
 
     @property
     def training_digest(self) -> str:
