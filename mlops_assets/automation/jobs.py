@@ -1,6 +1,7 @@
 """Asking for runs: one at a time for one piece of work, and not for ever."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -45,8 +46,35 @@ class Jobs:
             )
         )
 
+    def failed(self, answered: Collection[str]) -> list[datetime]:
+        """When the last runs ended that came to no answer, the newest first.
+
+        Args:
+            answered: Runs that did, though they are failures: the answer was no.
+
+        Returns:
+            The failures since the last answer; runs that were killed are left out.
+        """
+        records = self.instance.get_run_records(dg.RunsFilter(job_name=self.job), limit=MOST_RUNS)
+        ended = []
+        for record in records:
+            run = record.dagster_run
+            if run.is_success or run.run_id in answered:
+                break
+            if run.is_finished and _ended_by_itself(run):
+                ended.append(
+                    datetime.fromtimestamp(record.end_time, UTC)
+                    if record.end_time is not None
+                    else record.update_timestamp.replace(tzinfo=UTC)
+                )
+        return ended
+
     def request(
-        self, subject: str, use_case: str, partition: str | None = None
+        self,
+        subject: str,
+        use_case: str,
+        partition: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> dg.RunRequest | str:
         """A request for the next attempt at a subject, or the reason why there is none.
 
@@ -54,9 +82,10 @@ class Jobs:
             subject: Digest of the work to be done.
             use_case: Whose work.
             partition: Partition key of the run, if it has one.
+            tags: What else the run says of itself.
         """
-        tags = {SUBJECT_TAG: subject, USE_CASE_TAG: use_case}
-        runs = self.instance.get_runs(dg.RunsFilter(job_name=self.job, tags=tags))
+        own = {SUBJECT_TAG: subject, USE_CASE_TAG: use_case}
+        runs = self.instance.get_runs(dg.RunsFilter(job_name=self.job, tags=own))
         if any(not run.is_finished for run in runs):
             return f"{self.job} is at work on {partition or short(subject)}"
         # A run that was killed says nothing about its work; only very many of them do.
@@ -68,7 +97,9 @@ class Jobs:
                 "then launch the job by hand"
             )
         return dg.RunRequest(
-            run_key=f"{self.job}:{subject}:{len(runs)}", partition_key=partition, tags=tags
+            run_key=f"{self.job}:{subject}:{len(runs)}",
+            partition_key=partition,
+            tags={**(tags or {}), **own},
         )
 
 
@@ -82,6 +113,7 @@ def result(
     answers: list[dg.RunRequest | str],
     otherwise: str,
     partitions: Sequence[dg.AddDynamicPartitionsRequest] = (),
+    events: Sequence[dg.AssetCheckEvaluation] = (),
 ) -> dg.SensorResult:
     """What a tick says: the runs it asks for, or why it asks for none."""
     requests = [answer for answer in answers if isinstance(answer, dg.RunRequest)]
@@ -93,4 +125,5 @@ def result(
         run_requests=requests,
         skip_reason=None if requests else dg.SkipReason("; ".join(said) or otherwise),
         dynamic_partitions_requests=partitions,
+        asset_events=events,
     )

@@ -46,7 +46,8 @@ def _show(options: argparse.Namespace) -> int:
             reasons = "; ".join(entry.get("reasons") or [])
             print(
                 f"{spec.name} {entry['sequence']} {entry['time'][:19]}Z {entry['decision']} "
-                f"{_about(entry)} by {entry['actor']}" + (f": {reasons}" if reasons else "")
+                f"{_about(entry)} by {entry['actor']}{_trained(entry)}"
+                + (f": {reasons}" if reasons else "")
             )
         ledger.verify()  # what was shown may be forged: then this says so
     return 0
@@ -90,7 +91,7 @@ def _why(entry: dict[str, Any]) -> Iterator[str]:
     reasons = "; ".join(entry.get("reasons") or [])
     yield (
         f"entry {entry['sequence']}, {entry['time'][:19]}Z: {entry['decision'].replace('_', ' ')} "
-        f"by {entry['actor']}" + (f": {reasons}" if reasons else "")
+        f"by {entry['actor']}{_trained(entry)}" + (f": {reasons}" if reasons else "")
     )
     if entry.get("verdict"):
         yield f"verdict: {entry['verdict']['outcome']}: {entry['verdict']['said']}"
@@ -100,6 +101,12 @@ def _why(entry: dict[str, Any]) -> Iterator[str]:
         yield f"batch {batch}"
     for check in entry.get("checks", ()):
         yield f"{check['status']} {check['asset']} {check['check']}: {check['said']}"
+
+
+def _trained(entry: dict[str, Any]) -> str:
+    """Why there was a training, in brackets."""
+    retrain = entry.get("retrain")
+    return f" ({retrain['trigger'].replace('_', ' ')}: {retrain['reason']})" if retrain else ""
 
 
 def _about(entry: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The state of a use case in one record: what landed, what was trained, what serves."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from mlops_assets import home
@@ -23,8 +24,9 @@ def status(spec: UseCase) -> dict[str, Any]:
 
     Returns:
         ``batches``, ``training_set``, ``candidates``, ``best_roc_auc`` (reachable by any model,
-        where the rows were generated), ``versions``, ``champion``, ``desired``, ``serving`` and
-        ``failed_checks``. What does not exist yet is null or empty.
+        where the rows were generated), ``versions``, ``champion``, ``desired``, ``serving``,
+        ``failed_checks`` and ``retrain`` (the ``trigger`` of the next one, or null, and the
+        ``reason``, which says what it waits for). What does not exist yet is null or empty.
     """
     store = Storage(home.storage_root())
     entries = Ledger(store, spec.name).entries()
@@ -43,6 +45,7 @@ def status(spec: UseCase) -> dict[str, Any]:
         "desired": role and {"version": role["version"], "digest": role["digest"]},
         "serving": serving(spec.name),
         "failed_checks": _failed_checks(store, spec),
+        "retrain": _retrain(store, spec),
     }
 
 
@@ -129,6 +132,24 @@ def _failed_checks(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
     return failed
 
 
+def _retrain(store: Storage, spec: UseCase) -> dict[str, Any] | None:
+    """What the retrain policy would do now, or None where it has nothing to go by."""
+    from dagster import DagsterInstance
+
+    from mlops_assets.automation.retrain_facts import look
+    from mlops_assets.lib.retraining.policy import decide
+
+    if not (home.home() / "dagster").is_dir():
+        return None
+    model = feature_model(prepare(spec.name, spec.contract), spec.name)
+    with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+        found = look(instance, store, spec, model, f"{spec.name}_retrain", datetime.now(UTC))
+    if found is None:
+        return None
+    decision = decide(spec.retrain, spec.retrain_floors, found.facts)
+    return {"trigger": decision.trigger, "reason": decision.reason}
+
+
 def as_text(state: dict[str, Any]) -> str:
     """The same for a person."""
     lines = [state["use_case"]]
@@ -158,6 +179,9 @@ def as_text(state: dict[str, Any]) -> str:
     for name in ("champion", "desired", "serving"):
         entry = state[name]
         lines.append(f"  {name:<10} {_version_line(entry)}")
+    if state["retrain"]:
+        when = "due" if state["retrain"]["trigger"] else "not yet"
+        lines.append(f"  retrain    {when}: {state['retrain']['reason']}")
     for check in state["failed_checks"]:
         where = f" of batch {check['batch']}" if check["batch"] else ""
         lines.append(f"  failed     {check['asset']} {check['check']}{where}: {check['said']}")

@@ -19,6 +19,7 @@ from mlops_assets.lib.records.history import (
     last_verdict,
 )
 from mlops_assets.lib.records.ledger import Kind, MovedOnError
+from mlops_assets.lib.retraining.policy import Decision, asked_by
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import MlflowTracking, StorageRoot
 from mlops_assets.stages import gate, registered_version
@@ -26,6 +27,9 @@ from mlops_assets.stages.checks import Check, Checks, asset_key, common
 from mlops_assets.stages.evidence import Finding
 
 STAGE = "promotion"
+RETRAIN = "retrain"
+# How the ledger names a run that decides.
+RUN = "dagster run "
 
 
 def checks(spec: UseCase) -> Checks:
@@ -42,7 +46,24 @@ def checks(spec: UseCase) -> Checks:
             Check(
                 "verdict", "Scored on the same rows, it is better than the champion.", gate=False
             ),
+            Check(
+                RETRAIN,
+                "A retrain that is due comes to a decision, and has rows to learn from; a sensor "
+                "looks.",
+                gate=False,
+            ),
         ),
+    )
+
+
+def retrain_result(spec: UseCase, decision: Decision) -> dg.AssetCheckEvaluation:
+    """What stands in the way of a retrain, as a result of the check ``retrain``."""
+    return dg.AssetCheckEvaluation(
+        asset_key=checks(spec).asset,
+        check_name=RETRAIN,
+        passed=not decision.trouble,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=decision.reason,
     )
 
 
@@ -62,6 +83,8 @@ def build(spec: UseCase, batch_checks: gate.BatchChecks) -> dg.Definitions:
         context: dg.AssetExecutionContext, storage: StorageRoot, mlflow: MlflowTracking
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         store, ledger = storage.open(), storage.ledger(spec.name)
+        retrain = asked_by(context.run.tags)
+        because = f"{retrain['trigger'].replace('_', ' ')}: {retrain['reason']}"
         challenger = current.read(store, spec.name, registered_version.STAGE)
         if challenger is None:
             raise dg.Failure("there is no registered version: materialise registered_version")
@@ -74,9 +97,10 @@ def build(spec: UseCase, batch_checks: gate.BatchChecks) -> dg.Definitions:
                 break
             facts = {
                 **found.facts(),
-                "actor": f"dagster run {context.run.run_id}",
+                "actor": f"{RUN}{context.run.run_id}",
                 "decided_by": "gate",
                 "reasons": found.reasons,
+                "retrain": retrain,
             }
             try:
                 entry = ledger.append(_decision(spec, found), facts, after=len(entries))
@@ -90,6 +114,7 @@ def build(spec: UseCase, batch_checks: gate.BatchChecks) -> dg.Definitions:
                 "version": version.number,
                 "reasons": dg.MetadataValue.md(_list(entry.get("reasons") or []) or "none"),
                 "verdict": found.contest.verdict.said if found.contest else "not compared",
+                "trained because of": because,
                 "what to do": dg.MetadataValue.md(_what_to_do(spec, entry)),
                 "checks": dg.MetadataValue.md(_table(found.checks)),
                 "model card in MLflow": dg.MetadataValue.url(
@@ -100,6 +125,8 @@ def build(spec: UseCase, batch_checks: gate.BatchChecks) -> dg.Definitions:
             },
         )
         yield _verdict(context, asked, found)
+        said = f"a decision was made; trained because of {because}"
+        yield asked.result(context, RETRAIN, True, version.digest, said)
         passed = sum(finding.status == "passed" for finding in found.checks)
         said = f"version {version.number} {entry['decision']}: "
         said += f"{passed} of {len(found.checks)} checks passed"

@@ -91,7 +91,7 @@ def test_another_site_drifts_and_stops_nothing(
     assert state[-1]["drift"]["drifted"]
     assert state[0]["drift"]["reason"].endswith("no champion yet")
     lines = as_text(
-        dict.fromkeys(("training_set", "best_roc_auc", "champion", "desired", "serving"))
+        dict.fromkeys(("training_set", "best_roc_auc", "champion", "desired", "serving", "retrain"))
         | {
             "use_case": HEART,
             "batches": state,

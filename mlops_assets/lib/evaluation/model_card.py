@@ -95,6 +95,8 @@ def decision_section(
         f"{entry['time'][:19]}Z by "
         f"{entry['actor']} (entry {entry['sequence']} of the ledger, `{short(entry['hash'])}`)."
     ]
+    if retrain := entry.get("retrain"):
+        lines.append(f"Trained by {retrain['trigger'].replace('_', ' ')}: {retrain['reason']}.")
     checks = entry.get("checks") or []
     if checks:
         passed = sum(check["status"] == "passed" for check in checks)

@@ -27,6 +27,12 @@ def last_verdict(entries: list[Entry]) -> Entry | None:
     return next((entry for entry in reversed(entries) if entry["decision"] in VERDICTS), None)
 
 
+def last_contest(entries: list[Entry]) -> datetime | None:
+    """When the gate, and no person in its place, last judged a version."""
+    judged = [e for e in entries if e["decision"] in VERDICTS and e.get("decided_by") != "person"]
+    return datetime.fromisoformat(judged[-1]["time"]) if judged else None
+
+
 def awaiting_rollout(entries: list[Entry]) -> Entry | None:
     """The newest decision that a version is to serve, unless it does, or was rejected, since.
 

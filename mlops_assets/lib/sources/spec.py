@@ -4,13 +4,12 @@ Credentials are in the environment: a spec names the variable, never the value.
 """
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from mlops_assets.lib.spec.cron import Cron
 from mlops_assets.lib.spec.model import Model
 
 GIB = 1 << 30
@@ -43,18 +42,6 @@ def _without_secrets(url: str) -> str:
 Url = Annotated[str, AfterValidator(_without_secrets)]
 
 
-def _cron(text: str) -> str:
-    """Refuse what no schedule could be made of."""
-    fields = len(text.split())
-    if fields != 5:
-        raise ValueError(f"{text!r} has {fields} fields; a schedule has five: * * * * *")
-    try:
-        CronSim(text, datetime.now(UTC))
-    except CronSimError as error:
-        raise ValueError(f"{text!r} is no schedule: {error}") from None
-    return text
-
-
 class _Source(Model):
     """What every source has.
 
@@ -64,7 +51,7 @@ class _Source(Model):
     """
 
     name: SourceName
-    schedule: Annotated[str, AfterValidator(_cron)] | None = None
+    schedule: Cron | None = None
 
     @property
     def variables(self) -> list[str]:

@@ -19,6 +19,7 @@ from mlops_assets.lib.spec.gate import Decision, Gate
 from mlops_assets.lib.spec.model import Model
 from mlops_assets.lib.spec.quality import Quality
 from mlops_assets.lib.spec.retention import Retention
+from mlops_assets.lib.spec.retrain import Retrain
 from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.spec.training_plan import Training
 
@@ -64,6 +65,7 @@ class UseCase(BaseModel):
     rollout: Rollout = Rollout()
     drift: Drift = Drift()
     alerts: Alerts = Alerts()
+    retrain: Retrain = Retrain()
     retention: Retention = Retention()
 
     @model_validator(mode="after")
@@ -108,6 +110,14 @@ class UseCase(BaseModel):
             if kept[name].nullable:
                 raise ValueError(f"split.by: column {name!r} is not there in every row")
         return self
+
+    @property
+    def retrain_floors(self) -> dict[str, float]:
+        """The least value by metric that the champion's answers may have, for a retrain."""
+        plan = self.retrain.performance
+        if plan is None or plan.floors is None:
+            return {"accuracy": self.alerts.accuracy.warning}
+        return {str(metric): floor for metric, floor in plan.floors.items()}
 
     @property
     def training_digest(self) -> str:

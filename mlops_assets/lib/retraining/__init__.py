@@ -1,0 +1,1 @@
+"""When a use case is trained anew, and why."""
