@@ -99,6 +99,7 @@ class Platform:
             "mlflow": self.mlflow,
             "target": self.target,
         }
+        self.cursors: dict[str, str | None] = {}
         self.definitions = dg.Definitions(
             assets=definitions.assets,
             jobs=definitions.jobs,
@@ -147,10 +148,15 @@ class Platform:
         """Evaluate a sensor once and add the partitions that it asks for."""
         definition = self.definitions.resolve_sensor_def(f"{self.spec.name}_{sensor}")
         with dg.build_sensor_context(
-            instance=self.instance, definitions=self.definitions, resources=self.resources
+            instance=self.instance,
+            definitions=self.definitions,
+            resources=self.resources,
+            cursor=self.cursors.get(sensor),
         ) as context:
             result = definition(context)
-        assert isinstance(result, dg.SensorResult)
+            assert isinstance(result, dg.SensorResult)
+            # As the daemon does: an empty cursor in a result is none.
+            self.cursors[sensor] = result.cursor or context.cursor
         for request in result.dynamic_partitions_requests or []:
             self.instance.add_dynamic_partitions(
                 request.partitions_def_name, list(request.partition_keys)

@@ -93,7 +93,8 @@ def alias_sensor(spec: UseCase) -> dg.SensorDefinition:
             return dg.SensorResult(skip_reason=said, cursor=context.cursor)
         if wrong:
             context.log.error(wrong)
-        event = rollout.alias_result(spec, wrong)
-        return dg.SensorResult(asset_events=[event], cursor=wrong or "")
+        # An empty cursor in the result would leave the old one.
+        context.update_cursor(wrong or "")
+        return dg.SensorResult(asset_events=[rollout.alias_result(spec, wrong)])
 
     return sensor

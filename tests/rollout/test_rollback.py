@@ -251,6 +251,10 @@ def test_an_alias_that_was_moved_by_hand_is_reported_and_not_followed(twice: Pla
         assert twice.target.model(HEART)["version"] == "2"
         assert twice.run("deploy").success
         assert served(twice) == ("2", "2", "2", "2")
+    (event,) = twice.tick("alias").asset_events
+    assert isinstance(event, dg.AssetCheckEvaluation)
+    assert event.passed
+    assert twice.tick("alias").skip_reason
 
 
 def test_a_desired_state_that_was_edited_is_put_back(twice: Platform) -> None:
