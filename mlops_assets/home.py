@@ -52,12 +52,12 @@ def port(name: str) -> int:
     """The port of a local server: ``MLOPS_<NAME>_PORT``, or its usual one.
 
     Args:
-        name: ``dagster``, ``serving`` or ``mlflow``.
+        name: ``dagster``, ``serving``, ``mlflow`` or ``exporter``.
 
     Raises:
         ValueError: If the variable is not a port.
     """
-    usual = {"dagster": 3000, "serving": 8000, "mlflow": 5000}[name]
+    usual = {"dagster": 3000, "serving": 8000, "mlflow": 5000, "exporter": 9108}[name]
     variable = f"MLOPS_{name.upper()}_PORT"
     text = os.environ.get(variable) or str(usual)
     if not text.isdigit() or not 0 < int(text) < 65536:

@@ -22,6 +22,7 @@ from tests.platform import HEART, environment
 pytestmark = pytest.mark.timeout(900)
 
 MLOPS = Path(sys.executable).parent / "mlops"
+NAMES = ("DAGSTER", "SERVING", "MLFLOW", "EXPORTER")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(home: Path) -> dict[str, str]:
-    ports = {f"MLOPS_{name}_PORT": str(free_port()) for name in ("DAGSTER", "SERVING", "MLFLOW")}
+    ports = {f"MLOPS_{name}_PORT": str(free_port()) for name in NAMES}
     return environment(home) | ports
 
 
@@ -76,6 +77,9 @@ def test_a_second_demo_goes_on_and_ctrl_c_stops_it(
         address = f"http://127.0.0.1:{settings['MLOPS_DAGSTER_PORT']}/server_info"
         with urllib.request.urlopen(address) as response:
             assert json.load(response)["dagster_version"]
+        address = f"http://127.0.0.1:{settings['MLOPS_EXPORTER_PORT']}/metrics"
+        with urllib.request.urlopen(address) as response:
+            metrics = response.read().decode()
         status = _status(settings)
         cleaned = subprocess.run(
             [MLOPS, "clean"], env=settings, capture_output=True, text=True, check=False
@@ -87,6 +91,9 @@ def test_a_second_demo_goes_on_and_ctrl_c_stops_it(
     assert status["serving"]["ready"]
     assert status["champion"] == status["desired"]
     assert status["serving"]["digest"] == status["champion"]["digest"]
+    assert "mlops_exporter_up 1.0" in metrics
+    spent = rf'mlops_last_run_cpu_seconds{{job="{HEART}_retrain",status="success"}} (.*)'
+    assert float(re.findall(spent, metrics)[0]) > 5
     # The instance has survived the restart: the three runs of the first demo, and no new ones.
     assert _runs(home) == {f"{HEART}_{verb}": 1 for verb in ("ingest", "retrain", "deploy")}
     assert left_over(home) == []

@@ -3,10 +3,13 @@
 import argparse
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
+from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.delivery import DAYS, delivery, landing_times
 from mlops_assets.lib.records.history import champion, moment, until
 from mlops_assets.lib.records.ledger import BATCH_DECISIONS, Ledger
 from mlops_assets.lib.spec.specs import load_spec, load_specs
@@ -29,6 +32,13 @@ def add(commands: Commands) -> None:
     at.add_argument("date", help="2026-03-31 (the end of that day, UTC) or 2026-03-31T14:30+02:00")
     at.add_argument("use_case", nargs="?")
     at.set_defaults(run=_at)
+
+    measured = commands.add_parser(
+        "delivery", help="how often, how fast and how well versions go out"
+    )
+    measured.add_argument("use_case", nargs="?")
+    measured.add_argument("--days", type=float, default=DAYS, help="of the window that ends now")
+    measured.set_defaults(run=_delivery)
 
 
 def _ledgers(options: argparse.Namespace) -> Iterator[tuple[UseCase, Ledger]]:
@@ -84,6 +94,25 @@ def _at(options: argparse.Namespace) -> int:
         for line in _why(decided) if decided else ():
             print(f"  {line}")
     return 0
+
+
+def _delivery(options: argparse.Namespace) -> int:
+    for spec, ledger in _ledgers(options):
+        landed = landing_times(Batches(ledger.storage, spec.name).receipts())
+        found = delivery(ledger.verify(), landed, datetime.now(UTC), options.days)
+        share = "" if found.failure_share is None else f" ({found.failure_share:.0%})"
+        print(f"{spec.name}, the last {found.days:g} days")
+        print(f"  deployments          {found.deployments} ({found.per_week:.1f} a week)")
+        print(f"  batch to champion    {_span(found.lead_seconds)}")
+        print(f"  failed rollouts      {found.failed} of {found.rollouts}{share}")
+        print(f"  time to restore      {_span(found.restore_seconds)}")
+    return 0
+
+
+def _span(seconds: float | None) -> str:
+    if seconds is None:
+        return "none to measure"
+    return f"median {timedelta(seconds=round(seconds))}"
 
 
 def _why(entry: dict[str, Any]) -> Iterator[str]:

@@ -39,6 +39,11 @@ def add(commands: Commands) -> None:
     dev = commands.add_parser("dev", help="`dagster dev` on the instance of MLOPS_HOME")
     dev.set_defaults(run=_dev)
 
+    exporter = commands.add_parser("exporter", help="metrics of the platform for Prometheus")
+    exporter.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    exporter.add_argument("--port", type=int, help="9108, or MLOPS_EXPORTER_PORT")
+    exporter.set_defaults(run=_exporter)
+
     prepare = commands.add_parser("prepare", help="parse dbt before the first load")
     prepare.set_defaults(run=_prepare)
 
@@ -102,6 +107,12 @@ def _dev(_: argparse.Namespace) -> int:
     os.environ["DAGSTER_HOME"] = str(folder)
     dagster = str(Path(sys.executable).parent / "dagster")
     os.execv(dagster, [dagster, "dev", "--host", "127.0.0.1", "--port", str(home.port("dagster"))])
+
+
+def _exporter(options: argparse.Namespace) -> int:
+    from mlops_assets.exporter.server import serve
+
+    return serve(options.host, options.port or home.port("exporter"))
 
 
 def _prepare(_: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
+from mlops_assets.executor import metered_executor
 from mlops_assets.home import environment, storage_root, url
 from mlops_assets.lib.features.dbt_project import DBT, PROJECT_DIR
 from mlops_assets.resources import LocalTarget, StorageRoot
@@ -11,7 +12,7 @@ from mlops_assets.resources.mlflow import tracking
 
 @dg.definitions
 def resources() -> dg.Definitions:
-    """The resources, and one process a run: its steps share their imports."""
+    """The resources, and the executor of every run."""
     return dg.Definitions(
         resources={
             "storage": StorageRoot(root=storage_root()),
@@ -26,5 +27,5 @@ def resources() -> dg.Definitions:
                 environment=environment(),
             ),
         },
-        executor=dg.in_process_executor,
+        executor=metered_executor,
     )

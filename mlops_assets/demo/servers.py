@@ -1,4 +1,4 @@
-"""Which servers the demo starts: Dagster, the serving app and the MLflow UI, all on loopback."""
+"""Which servers the demo starts: Dagster, serving, the MLflow UI and the exporter, on loopback."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ def check_ports() -> None:
     Raises:
         PortInUseError: Naming the port and how to choose another.
     """
-    for name in ("dagster", "serving", "mlflow"):
+    for name in ("dagster", "serving", "mlflow", "exporter"):
         port = home.port(name)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,3 +68,9 @@ def start_mlflow(servers: Servers) -> None:
     environment = _environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     command += ["--port", str(home.port("mlflow"))]
     servers.start("mlflow", command, environment, home.PROJECT)
+
+
+def start_exporter(servers: Servers) -> None:
+    """Start the exporter: once the champion serves, for its imports would slow the way there."""
+    command = [sys.executable, "-m", "mlops_assets.cli", "exporter"]
+    servers.start("exporter", command, _environment(), home.PROJECT)

@@ -18,7 +18,13 @@ from typing import Any
 from mlops_assets import home
 from mlops_assets.demo.processes import LOGS, Servers, alone, stop_all
 from mlops_assets.demo.progress import Progress, Runs
-from mlops_assets.demo.servers import PortInUseError, check_ports, start, start_mlflow
+from mlops_assets.demo.servers import (
+    PortInUseError,
+    check_ports,
+    start,
+    start_exporter,
+    start_mlflow,
+)
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.http import call
 from mlops_assets.lib.records.batches import Batches, batch_key
@@ -121,6 +127,7 @@ def _show(servers: Servers, *, once: bool) -> int:
     progress.tell()
     start_mlflow(servers)
     if not once:
+        start_exporter(servers)
         _wait_for_pages(servers)
     _summary(store, spec, served, progress)
     if once:
@@ -194,6 +201,7 @@ def _summary(store: Storage, spec: UseCase, answer: dict[str, Any], progress: Pr
     print(f"  Dagster    {home.url('dagster')}")
     print(f"  serving    {home.url('serving')}/docs")
     print(f"  MLflow     {home.url('mlflow')}")
+    print(f"  metrics    {home.url('exporter')}/metrics, {home.url('serving')}/metrics")
     print("\nAsk the champion")
     print(f"  curl -s {_predict(spec)} -d '{json.dumps(PATIENT)}'")
     print(f"  {json.dumps(answer)}", flush=True)

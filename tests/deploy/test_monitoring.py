@@ -1,7 +1,7 @@
 """Rules, dashboards and routes of alerts, by the programs that will read them.
 
-Every expression is asked of a real Prometheus that scraped the real app: an expression that is
-valid and about a metric or a label that nobody exports would be silent for ever.
+Every expression is asked of a real Prometheus that scraped the real app and the real exporter: an
+expression that is valid and about a metric or a label that nobody exports would be silent for ever.
 """
 
 import json
@@ -14,12 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import httpx
 import pytest
 import yaml
 
+from mlops_assets.exporter.collector import Part
+from mlops_assets.exporter.runs import Runs
+from mlops_assets.exporter.server import listening
 from tests.deploy.prometheus_rule import RULES
 from tests.deploy.tools import DEPLOY, program, run
+from tests.exporter.history import history, parts
+from tests.exporter.runs import run_tiny
+from tests.platform import Platform
 from tests.s3 import free_ports
 from tests.serving.bundles import PAYLOAD, desire, make_bundle
 from tests.serving.server import Server, wait_until
@@ -123,8 +130,25 @@ def test_dashboards_are_whole(path: Path) -> None:
 
 
 @contextmanager
-def _prometheus(folder: Path, target: int) -> Iterator[httpx.Client]:
-    """A real Prometheus that scrapes the app and knows the rules, at a pace for tests."""
+def _prometheus(folder: Path, serving: int, exporter: int) -> Iterator[httpx.Client]:
+    """A real Prometheus that scrapes both and knows the rules, at a pace for tests.
+
+    Args:
+        folder: For its files.
+        serving: Port of the app.
+        exporter: Port of the exporter.
+    """
+    shipped = yaml.safe_load((MONITORING / "prometheus.yaml").read_text(encoding="utf-8"))
+    ports = {"serving": serving, "exporter": exporter}
+    scraped = [
+        {
+            "job_name": each["job_name"],
+            "honor_labels": each.get("honor_labels", False),
+            "static_configs": [{"targets": [f"127.0.0.1:{ports[each['job_name']]}"]}],
+        }
+        for each in shipped["scrape_configs"]
+        if each["job_name"] in ports
+    ]
     rules = RULES.read_text(encoding="utf-8").replace("interval: 30s", "interval: 1s")
     (folder / "rules.yaml").write_text(rules, encoding="utf-8")
     configuration = {
@@ -134,9 +158,7 @@ def _prometheus(folder: Path, target: int) -> Iterator[httpx.Client]:
             "evaluation_interval": "1s",
         },
         "rule_files": ["rules.yaml"],
-        "scrape_configs": [
-            {"job_name": "serving", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-        ],
+        "scrape_configs": scraped,
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
     port = free_ports(1)[0]
@@ -197,7 +219,22 @@ def _send(server: Server, number: int) -> None:
         server.predict({"age": "none"})
 
 
-def test_every_expression_gives_data(tmp_path: Path, start_server: Any) -> None:
+@contextmanager
+def _exporter(trained: Platform, folder: Path) -> Iterator[tuple[int, dg.DagsterInstance]]:
+    """The exporter of a platform to which much has happened, and an instance for new runs."""
+    home = folder / "dagster"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        run_tiny(instance)
+        told = [part for part in parts(trained, history(trained, folder)) if part.name != "runs"]
+        told.append(Part("runs", Runs(instance, ["tiny"]), kept_seconds=0.1))
+        with listening(told, "127.0.0.1", 0) as port:
+            yield port, instance
+
+
+def test_every_expression_gives_data(
+    tmp_path: Path, start_server: Any, trained: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     program("prometheus")
     _serve(tmp_path / "storage")
     server = start_server(tmp_path / "storage", environ={"SERVING_LOG_ROLL_SECONDS": "1"})
@@ -206,7 +243,13 @@ def test_every_expression_gives_data(tmp_path: Path, start_server: Any) -> None:
     wanted = [each for path in DASHBOARDS for each in _of_dashboard(path)]
     wanted += [Expression(rule["record"], rule["record"]) for rule in _rules() if "record" in rule]
     named = [*(each.text for each in wanted), *(rule["expr"] for rule in _rules())]
-    with _prometheus(tmp_path, server.port) as client:
+    with (
+        _exporter(trained, tmp_path_factory.mktemp("exporter")) as (exporter, instance),
+        _prometheus(tmp_path, server.port, exporter) as client,
+    ):
+        wait_until(lambda: bool(_ask(client, "mlops_runs_total")), "the exporter")
+        run_tiny(instance)
+        told = httpx.get(f"http://127.0.0.1:{exporter}/metrics").text
         deadline, number = time.monotonic() + SECONDS, 0
         while wanted and time.monotonic() < deadline:
             for _ in range(20):
@@ -224,9 +267,10 @@ def test_every_expression_gives_data(tmp_path: Path, start_server: Any) -> None:
         quiet = {"ServingScoresDiffer", "ServingOutOfRange", "ServingShadowDisagrees"}
         firing = {r["name"] for g in rules for r in g["rules"] if r.get("state") == "firing"}
         assert not firing - quiet, firing
-    exported = set(re.findall(r"^# TYPE (\S+)", server.client.get("/metrics").text, re.MULTILINE))
+    told += server.client.get("/metrics").text
+    exported = set(re.findall(r"^# TYPE (\S+)", told, re.MULTILINE))
     for expression in named:
-        for name in re.findall(r"\b(?:serving|process)_[a-z0-9_]+\b(?=[{)\[])", expression):
+        for name in re.findall(r"\b(?:serving|process|mlops)_[a-z0-9_]+\b(?=[{)\[])", expression):
             assert re.sub(r"_(bucket|sum|count)$", "", name) in exported, f"{name}: {expression}"
 
 
