@@ -167,11 +167,11 @@ class Failing:
                 while error is not None and error.cause is not None:
                     error = error.cause
                 steps.append((event.step_key or "", error.cls_name if error else ""))
-        own = [f"{step} by {kind or 'an unknown error'}" for step, kind in steps if kind != BLOCKED]
+        own = [f"{step} with {kind or 'no word'}" for step, kind in steps if kind != BLOCKED]
         if steps and not own:
             return None
         if own:
-            return f"Failed: {', '.join(own)}."
+            return f"Broken off: {', '.join(own)}."
         return "No step has said why: its process is gone, or it never began."
 
     def _given_up(self, run: dg.DagsterRun) -> str:

@@ -18,7 +18,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.deploy.prometheus_rule import RULES
+from mlops_assets.lib.spec.alerts import Alerts
+from tests.deploy.prometheus_rule import PLATFORM_RULES, RULES
 from tests.deploy.tools import DEPLOY, program, run
 from tests.s3 import free_ports
 from tests.serving.bundles import PAYLOAD, desire, make_bundle
@@ -26,30 +27,49 @@ from tests.serving.server import Server, wait_until
 
 MONITORING = DEPLOY / "monitoring"
 DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
-TESTS = RULES.with_name("serving.test.yaml")
 SECONDS = 25.0
 # What Grafana puts in their place.
 VARIABLES = {"$__rate_interval": "10s", "$namespace": ".*", "$use_case": ".*"}
 
 
-def _rules() -> list[dict[str, Any]]:
-    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+def _rules(path: Path = RULES) -> list[dict[str, Any]]:
+    groups = yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_rules_alert_when_they_should_and_not_before() -> None:
-    run("promtool", "check", "rules", RULES)
-    run("promtool", "test", "rules", TESTS)
-    asserted = yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]
+@pytest.mark.parametrize(
+    ("path", "severities"),
+    [(RULES, {"critical", "warning", "info"}), (PLATFORM_RULES, {"critical", "warning"})],
+    ids=["serving", "platform"],
+)
+def test_rules_alert_when_they_should_and_not_before(path: Path, severities: set[str]) -> None:
+    tests = path.with_suffix(".test.yaml")
+    run("promtool", "check", "rules", path)
+    run("promtool", "test", "rules", tests)
+    asserted = yaml.safe_load(tests.read_text(encoding="utf-8"))["tests"]
     fired = {
         alert["alertname"]
         for test in asserted
         for alert in test.get("alert_rule_test", [])
         if alert["exp_alerts"]
     }
-    assert fired == {rule["alert"] for rule in _rules() if "alert" in rule}
-    levels = {rule["labels"]["severity"] for rule in _rules() if "alert" in rule}
-    assert levels == {"critical", "warning", "info"}
+    assert fired == {rule["alert"] for rule in _rules(path) if "alert" in rule}
+    levels = {rule["labels"]["severity"] for rule in _rules(path) if "alert" in rule}
+    assert levels == severities
+
+
+def test_the_levels_are_those_of_the_spec() -> None:
+    levels, found = Alerts(), {}
+    for rule in (*_rules(), *_rules(PLATFORM_RULES)):
+        if limit := re.search(r"[<>] ([0-9.]+)(?: and .*)?$", rule["expr"].strip()):
+            found[rule.get("alert"), rule.get("labels", {}).get("severity")] = float(limit[1])
+    for alert, wanted in (
+        ("ServingErrors", levels.error_rate),
+        ("ServingSlow", levels.latency_p95_seconds),
+    ):
+        assert found[alert, "warning"] == wanted.warning
+        assert found[alert, "critical"] == wanted.critical
+    assert found["ModelAssetStale", "warning"] == 86400 * (levels.stale_days.live_drift or 0)
 
 
 def test_prometheus_and_alertmanager_take_their_configurations() -> None:
