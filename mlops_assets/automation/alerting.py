@@ -13,7 +13,7 @@ from mlops_assets.alerting import book
 from mlops_assets.alerting.alerting import Alerting
 from mlops_assets.alerting.channels import Channel, ChannelError, channels
 from mlops_assets.automation.failing import Failing, without_batches
-from mlops_assets.automation.standing import alias, ledger_and_model, stale
+from mlops_assets.automation.standing import by_sensors, ledger_and_model, stale
 from mlops_assets.lib.records.history import withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
@@ -35,7 +35,8 @@ def alert_sensor(spec: UseCase) -> dg.SensorDefinition:
         noted = book.read(store, spec.name)
         seen, cursor = Failing(context.instance, spec, ui).look(context.cursor, now)
         decided, entries = ledger_and_model(spec, store, storage.ledger(spec.name), now, ui)
-        seen += decided + stale(context.instance, spec, ui) + alias(context.instance, spec, ui)
+        seen += decided + stale(context.instance, spec, ui)
+        seen += by_sensors(context.instance, spec, ui)
         seen = without_batches(seen, noted.entries, withdrawn(entries))
         repeat = timedelta(hours=spec.alerts.repeat_hours)
         settled = Alerting(noted, _channels(context), repeat).settle(seen, now)
@@ -43,7 +44,7 @@ def alert_sensor(spec: UseCase) -> dg.SensorDefinition:
             context.log.warning(f"{alert.level}: {alert.title}: {alert.what} {alert.do}")
         for problem in settled.problems:
             context.log.error(problem)
-        said = f"{len(noted.entries)} alerts are open, {settled.sent} messages were sent"
+        said = f"open alerts: {len(noted.entries)}, messages sent: {settled.sent}"
         return dg.SensorResult(skip_reason="; ".join([said, *settled.problems]), cursor=cursor)
 
     return sensor

@@ -1,4 +1,4 @@
-"""What can be wrong without any run: the ledger, a stale asset, a moved alias, a worse model."""
+"""What can be wrong without any run: the ledger, a stale asset, a worse model, what sensors see."""
 
 from datetime import datetime
 
@@ -66,19 +66,36 @@ _DO = {
 }
 
 
-def alias(instance: dg.DagsterInstance, spec: UseCase, ui: str) -> Seen:
-    """Whether somebody moved MLflow's alias, as the sensor that looks at it has found."""
-    key = dg.AssetCheckKey(rollout.checks(spec).asset, rollout.ALIAS)
-    looked = frozenset({"alias"})
-    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
-    answer = latest.evaluation if latest is not None else None
-    if answer is None or answer.passed:
-        return Seen([], looked)
-    title = f"{spec.name}: the alias `champion` was moved"
-    do = "Accept or undo what somebody did in MLflow, as the text says."
-    page = asset_page(ui, spec, rollout.STAGE)
-    said = answer.description or ""
-    return Seen([Alert(spec.name, "alias", "warning", title, said, do, page)], looked)
+def by_sensors(instance: dg.DagsterInstance, spec: UseCase, ui: str) -> Seen:
+    """The checks that sensors answer without a run: whether the newest answer is a no."""
+    keys = {
+        dg.AssetCheckKey(asset_key(spec, stage), check): (stage, check)
+        for stage, check in _ANSWERED_BY_SENSORS
+    }
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
+    alerts = []
+    for key, record in latest.items():
+        answer = record.evaluation
+        if answer is None or answer.passed:
+            continue
+        stage, check = keys[key]
+        about, do = _ANSWERED_BY_SENSORS[stage, check]
+        page = asset_page(ui, spec, stage)
+        said, title = answer.description or "", f"{spec.name}: {about}"
+        alerts.append(Alert(spec.name, f"sensor/{check}", "warning", title, said, do, page))
+    return Seen(alerts, frozenset({"sensor/"}))
+
+
+_ANSWERED_BY_SENSORS = {
+    (rollout.STAGE, rollout.ALIAS): (
+        "the alias `champion` was moved",
+        "Accept or undo what somebody did in MLflow, as the text says.",
+    ),
+    (promotion.STAGE, "retrain"): (
+        "a retrain is due and does not come",
+        "Mend what the text names, then launch the job `retrain` by hand.",
+    ),
+}
 
 
 def asset_page(ui: str, spec: UseCase, stage: str) -> str:
