@@ -15,6 +15,7 @@ from mlops_assets.alerting import book
 from mlops_assets.alerting.alert import Alert, Seen
 from mlops_assets.alerting.alerting import MOST, QUIET_SECONDS, TRIES, Alerting, Settled
 from mlops_assets.alerting.channels import Channel
+from mlops_assets.cli import main
 from mlops_assets.lib.storage.root import Storage
 from tests.alerting.receivers import Webhook, webhook
 
@@ -182,3 +183,18 @@ def test_a_kill_between_message_and_record_repeats_it_once(tmp_path: Path, hook:
     assert look(2) == 0
     assert look(3) == 0
     assert hook.titles == ["warning: accuracy is low"] * 2
+
+
+def test_the_command_lists_what_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    monkeypatch.delenv("MLOPS_STORAGE_ROOT", raising=False)
+    assert main(["alerts"]) == 0
+    assert capsys.readouterr().out == "no alert is open\n"
+    noted = book.read(Storage(tmp_path / "storage"), "churn")
+    Alerting(noted, [], timedelta(hours=1)).settle(Seen([LOW]), NOW)
+    assert main(["alerts", "--use-case", "churn"]) == 0
+    assert "accuracy is low (told to: nobody)\n  WARNING, since 2026" in capsys.readouterr().out
+    assert main(["alerts", "--json"]) == 0
+    assert '"key": "performance/measured"' in capsys.readouterr().out
