@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -86,7 +87,7 @@ def test_what_stands_wrong_without_a_run(fresh: Platform, hook: Webhook) -> None
     facts = {"version": "3", "bundle": "b", "actor": "gate", "reasons": ["worse than the champion"]}
     fresh.ledger.append("rejected", facts)
     fresh.ledger.append("promoted", {**facts, "version": "2", "reasons": []})
-    day = {"day": "2026-01-31", "versions": []}
+    day: dict[str, Any] = {"day": "2026-01-31", "versions": []}
     for kind, value in (("measured", 0.69), ("estimated", 0.74)):
         score = {"accuracy": {"value": value, "low": value - 0.02, "high": value + 0.02}}
         version = {"version": "2", "role": "champion", "bundle": "b", "rows": 500, "labelled": 90}
