@@ -179,8 +179,8 @@ class Failing:
         subject = run.tags.get(SUBJECT_TAG)
         if subject is None:
             return ""
-        deploy = f"{self.spec.name}_deploy"
-        attempts = self.spec.rollout.attempts if run.job_name == deploy else ATTEMPTS
+        own = {"deploy": self.spec.rollout.attempts, "retrain": self.spec.retrain.attempts}
+        attempts = own.get(run.job_name.removeprefix(f"{self.spec.name}_"), ATTEMPTS)
         partition = run.tags.get(PARTITION_TAG)
         jobs = Jobs(self.instance, run.job_name, attempts)
         said = jobs.request(subject, self.spec.name, partition)

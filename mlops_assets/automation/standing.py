@@ -91,7 +91,7 @@ _ANSWERED_BY_SENSORS = {
         "the alias `champion` was moved",
         "Accept or undo what somebody did in MLflow, as the text says.",
     ),
-    (promotion.STAGE, "retrain"): (
+    (promotion.STAGE, promotion.RETRAIN): (
         "a retrain is due and does not come",
         "Mend what the text names, then launch the job `retrain` by hand.",
     ),
