@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from mlops_assets import launchpad
 from mlops_assets.authoring.scaffolder import TabularClassifierScaffolder
+from mlops_assets.automation.alerting import alert_sensor
 from mlops_assets.automation.fetching import fetch_schedule
 from mlops_assets.automation.jobs import ALONE_TAG, PRIORITY_TAG, USE_CASE_TAG
 from mlops_assets.automation.landing import landing_sensor
@@ -98,6 +99,7 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
                 retrain_sensor(self, ingest.name, retrain.name, model),
                 rollout_sensor(self, deploy.name),
                 alias_sensor(self),
+                alert_sensor(self),
             ],
         )
         return dg.Definitions.merge(

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from mlops_assets.cli import (
+    alerts,
     authoring,
     data,
     decisions,
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         decisions,
         ledger,
         lineage,
+        alerts,
         keys,
         load,
         platform,

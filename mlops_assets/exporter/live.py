@@ -71,8 +71,8 @@ class Live:
 
     def levels(self) -> Iterator[Sample]:
         """Where the spec says that somebody is to be told."""
-        for about, levels in self._spec.alerts.model_dump().items():
-            for severity, level in levels.items():
+        for about, levels in self._spec.alerts.levels.items():
+            for severity, level in levels:
                 yield Sample(metrics.ALERT_LEVEL, (self._name, about, severity), level)
 
     def _metrics(self, kind: str, versions: list[Record]) -> Iterator[Sample]:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlops_assets import home
+from mlops_assets.alerting import book
 from mlops_assets.lib.drift import records
 from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.http import call
@@ -25,8 +26,9 @@ def status(spec: UseCase) -> dict[str, Any]:
     Returns:
         ``batches``, ``training_set``, ``candidates``, ``best_roc_auc`` (reachable by any model,
         where the rows were generated), ``versions``, ``champion``, ``desired``, ``serving``,
-        ``failed_checks`` and ``retrain`` (the ``trigger`` of the next one, or null, and the
-        ``reason``, which says what it waits for). What does not exist yet is null or empty.
+        ``failed_checks``, ``alerts`` (the open ones) and ``retrain`` (the ``trigger`` of the next
+        one, or null, and the ``reason``, which says what it waits for). What does not exist yet is
+        null or empty.
     """
     store = Storage(home.storage_root())
     entries = Ledger(store, spec.name).entries()
@@ -46,7 +48,17 @@ def status(spec: UseCase) -> dict[str, Any]:
         "serving": serving(spec.name),
         "failed_checks": _failed_checks(store, spec),
         "retrain": _retrain(store, spec),
+        "alerts": _alerts(store, spec.name),
     }
+
+
+def _alerts(store: Storage, use_case: str) -> list[dict[str, Any]]:
+    entries = book.read(store, use_case).entries.values()
+    return [
+        {"level": e.alert.level, "title": e.alert.title, "what": e.alert.what, "since": e.since}
+        for e in entries
+        if e.over is None
+    ]
 
 
 def _batches(store: Storage, spec: UseCase, out: set[str]) -> list[dict[str, Any]]:
@@ -185,6 +197,8 @@ def as_text(state: dict[str, Any]) -> str:
     for check in state["failed_checks"]:
         where = f" of batch {check['batch']}" if check["batch"] else ""
         lines.append(f"  failed     {check['asset']} {check['check']}{where}: {check['said']}")
+    for alert in state["alerts"]:
+        lines.append(f"  alert      {alert['level']}: {alert['title']}: {alert['what']}")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ since the latest result of a check may be about something else.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -110,7 +111,14 @@ def common(spec: UseCase, stage: str, *kinds: str) -> dict[str, Any]:
         "owners": spec.owners,
         "kinds": {"python", *kinds} if len(kinds) < 3 else set(kinds),
         "tags": {"mlops/use_case": spec.name, "mlops/stage": stage},
+        "freshness_policy": _freshness(spec, stage),
     }
+
+
+def _freshness(spec: UseCase, stage: str) -> dg.FreshnessPolicy | None:
+    """How old an asset may grow, if the spec says so."""
+    days = spec.alerts.stale_days.model_dump().get(stage)
+    return None if days is None else dg.FreshnessPolicy.time_window(timedelta(days=days))
 
 
 def column_schema(columns: Iterable[tuple[str, str, str]]) -> dg.TableSchema:

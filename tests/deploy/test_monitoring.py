@@ -22,7 +22,8 @@ import yaml
 from mlops_assets.exporter.collector import Part
 from mlops_assets.exporter.runs import Runs
 from mlops_assets.exporter.server import listening
-from tests.deploy.prometheus_rule import RULES
+from mlops_assets.lib.spec.alerts import Alerts
+from tests.deploy.prometheus_rule import PLATFORM_RULES, RULES
 from tests.deploy.tools import DEPLOY, program, run
 from tests.exporter.history import history, parts
 from tests.exporter.runs import run_tiny
@@ -33,30 +34,49 @@ from tests.serving.server import Server, wait_until
 
 MONITORING = DEPLOY / "monitoring"
 DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
-TESTS = RULES.with_name("serving.test.yaml")
 SECONDS = 25.0
 # What Grafana puts in their place.
 VARIABLES = {"$__rate_interval": "10s", "$namespace": ".*", "$use_case": ".*"}
 
 
-def _rules() -> list[dict[str, Any]]:
-    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+def _rules(path: Path = RULES) -> list[dict[str, Any]]:
+    groups = yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_rules_alert_when_they_should_and_not_before() -> None:
-    run("promtool", "check", "rules", RULES)
-    run("promtool", "test", "rules", TESTS)
-    asserted = yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]
+@pytest.mark.parametrize(
+    ("path", "severities"),
+    [(RULES, {"critical", "warning", "info"}), (PLATFORM_RULES, {"critical", "warning"})],
+    ids=["serving", "platform"],
+)
+def test_rules_alert_when_they_should_and_not_before(path: Path, severities: set[str]) -> None:
+    tests = path.with_suffix(".test.yaml")
+    run("promtool", "check", "rules", path)
+    run("promtool", "test", "rules", tests)
+    asserted = yaml.safe_load(tests.read_text(encoding="utf-8"))["tests"]
     fired = {
         alert["alertname"]
         for test in asserted
         for alert in test.get("alert_rule_test", [])
         if alert["exp_alerts"]
     }
-    assert fired == {rule["alert"] for rule in _rules() if "alert" in rule}
-    levels = {rule["labels"]["severity"] for rule in _rules() if "alert" in rule}
-    assert levels == {"critical", "warning", "info"}
+    assert fired == {rule["alert"] for rule in _rules(path) if "alert" in rule}
+    levels = {rule["labels"]["severity"] for rule in _rules(path) if "alert" in rule}
+    assert levels == severities
+
+
+def test_the_levels_are_those_of_the_spec() -> None:
+    levels, found = Alerts(), {}
+    for rule in (*_rules(), *_rules(PLATFORM_RULES)):
+        if limit := re.search(r"[<>] ([0-9.]+)(?: and .*)?$", rule["expr"].strip()):
+            found[rule.get("alert"), rule.get("labels", {}).get("severity")] = float(limit[1])
+    for alert, wanted in (
+        ("ServingErrors", levels.error_rate),
+        ("ServingSlow", levels.latency_p95_seconds),
+    ):
+        assert found[alert, "warning"] == wanted.warning
+        assert found[alert, "critical"] == wanted.critical
+    assert found["ModelAssetStale", "warning"] == 86400 * (levels.stale_days.live_drift or 0)
 
 
 def test_prometheus_and_alertmanager_take_their_configurations() -> None:
@@ -149,15 +169,16 @@ def _prometheus(folder: Path, serving: int, exporter: int) -> Iterator[httpx.Cli
         for each in shipped["scrape_configs"]
         if each["job_name"] in ports
     ]
-    rules = RULES.read_text(encoding="utf-8").replace("interval: 30s", "interval: 1s")
-    (folder / "rules.yaml").write_text(rules, encoding="utf-8")
+    for path in (RULES, PLATFORM_RULES):
+        rules = path.read_text(encoding="utf-8").replace("interval: 30s", "interval: 1s")
+        (folder / path.name).write_text(rules, encoding="utf-8")
     configuration = {
         "global": {
             "scrape_interval": "500ms",
             "scrape_timeout": "500ms",
             "evaluation_interval": "1s",
         },
-        "rule_files": ["rules.yaml"],
+        "rule_files": [RULES.name, PLATFORM_RULES.name],
         "scrape_configs": scraped,
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
@@ -242,7 +263,8 @@ def test_every_expression_gives_data(
     server.wait_for_challenger()
     wanted = [each for path in DASHBOARDS for each in _of_dashboard(path)]
     wanted += [Expression(rule["record"], rule["record"]) for rule in _rules() if "record" in rule]
-    named = [*(each.text for each in wanted), *(rule["expr"] for rule in _rules())]
+    ruled = [rule["expr"] for path in (RULES, PLATFORM_RULES) for rule in _rules(path)]
+    named = [*(each.text for each in wanted), *ruled]
     with (
         _exporter(trained, tmp_path_factory.mktemp("exporter")) as (exporter, instance),
         _prometheus(tmp_path, server.port, exporter) as client,
