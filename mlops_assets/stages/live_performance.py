@@ -20,7 +20,6 @@ from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import StorageRoot
 from mlops_assets.stages import live_drift, live_labels
 from mlops_assets.stages.checks import Check, Checks, asset_key, common
-from serving.prediction_log.streams import class_text
 
 STAGE = "live_performance"
 CHECK = "floors"
@@ -103,6 +102,8 @@ def build(spec: UseCase) -> dg.Definitions:
 def _judged(store: Storage, spec: UseCase, day: str) -> dict[str, Any]:
     """What the record says of a day's answers, and the ids of them beside it."""
     import numpy as np
+
+    from serving.prediction_log.streams import class_text
 
     key = days(store, spec.name, "served").get(date.fromisoformat(day))
     if key is None:

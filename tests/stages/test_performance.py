@@ -56,7 +56,7 @@ def judged(made: Platform, day: str, *stages: str) -> dict[str, Any]:
     keys = [dg.AssetKey([HEART, stage]) for stage in stages]
     result = made.run("monitor", partition_key=day, asset_selection=keys)
     assert result.success
-    found = {
+    found: dict[str, Any] = {
         f"{e.asset_key.path[-1]}/{e.check_name}": e for e in result.get_asset_check_evaluations()
     }
     for event in result.asset_materializations_for_node(f"{HEART}__live_performance"):
@@ -68,9 +68,8 @@ def test_labels_restate_the_days_that_they_belong_to(made: Platform, tmp_path: P
     store, bundle = made.store, made.ledger.entries()[-1]["bundle"]
     frame = served(store, BEFORE, bundle=bundle)
     served(store, YESTERDAY, 20, bundle=bundle)
-    assert work(made, tmp_path) == dict.fromkeys(
-        (YESTERDAY, BEFORE), {"live_drift", "live_performance"}
-    )
+    both = {"live_drift", "live_performance"}
+    assert work(made, tmp_path) == {YESTERDAY: both, BEFORE: both}
     for day in (YESTERDAY, BEFORE):
         found = judged(made, day, "live_performance")
     check = found["live_performance/floors"]
@@ -94,7 +93,7 @@ def test_labels_restate_the_days_that_they_belong_to(made: Platform, tmp_path: P
     assert "301 answers were told of; 1 of them are not in the prediction log" in labels.description
     assert work(made, tmp_path) == {
         YESTERDAY: {"live_drift"},
-        BEFORE: {"live_drift", "live_performance"},
+        BEFORE: both,
     }
     check = judged(made, BEFORE, "live_performance")["live_performance/floors"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)

@@ -22,7 +22,6 @@ from mlops_assets.lib.records import prediction_log
 from mlops_assets.lib.spec.performance import LabelSource
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
-from serving.prediction_log.streams import class_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -121,6 +120,8 @@ def _parse(
     told: datetime,
 ) -> None:
     """Make the table ``said``: what each row says, and why it says nothing."""
+    from serving.prediction_log.streams import class_text
+
     target = spec.contract.target
     classes: dict[str, str] = {}
     for value, word in (
@@ -142,7 +143,8 @@ def _parse(
         f"""create temp table said as
         with texts as (
             select raw._row as row, raw._malformed as malformed, {texts["label"]} as text,
-                lower({texts["id"]}) as id, {texts["entity"]} as entity, {texts["observed"]} as stated,
+                lower({texts["id"]}) as id, {texts["entity"]} as entity,
+                {texts["observed"]} as stated,
                 timezone('UTC', try_cast({texts["observed"]} as timestamptz)) as observed
             from read_parquet($raw) raw
         )
