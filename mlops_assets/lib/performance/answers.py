@@ -72,11 +72,10 @@ class Day:
         for path, groups in found.items():
             for group in groups:
                 self._parts.setdefault(group[:5], []).append(path)
-        if found:
-            database.execute(
-                f"create temp table ids as select distinct prediction_id from {parquet(*found)}"
-            )
-            self._join(labels)
+        # No file may be readable: such a day has no answers, and says why.
+        ids = parquet(*found) if found else told.EMPTY
+        database.execute(f"create temp table ids as select distinct prediction_id from {ids}")
+        self._join(labels)
 
     def _join(self, folders: Sequence[Path]) -> None:
         """Make a table of the last label of each answer."""
@@ -142,8 +141,7 @@ class Day:
 
     def keep_ids(self, file: Path) -> None:
         """Write the ids of the answers, for labels that come later."""
-        if self._parts:
-            told.keep_ids(self._database, "ids", file)
+        told.keep_ids(self._database, "ids", file)
 
 
 @contextmanager

@@ -137,3 +137,13 @@ def test_an_answer_in_two_files_counts_once(store: Storage) -> None:
     served(store, DAY, 5, name="worker-2")
     (found,), _ = read(store)
     assert len(found.probability) == 5
+
+
+def test_a_day_without_a_readable_file_has_no_answers(store: Storage, tmp_path: Path) -> None:
+    file = tmp_path / CASE / "served" / f"day={DAY}" / "worker-1.parquet"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"PAR1 and no more")
+    with answers.day(file.parent, []) as found:
+        found.keep_ids(tmp_path / "ids.parquet")
+        assert list(found.answers("0", ["sex"])) == []
+    assert found.said[0].startswith("1 files cannot be read: worker-1.parquet (")
