@@ -52,7 +52,7 @@ def monitor_schedule(spec: UseCase, job: "UnresolvedAssetJobDefinition") -> dg.S
                 f"{day}/{digest_of(parts)}",
                 spec.name,
                 day,
-                [asset_key(spec, stage) for stage in parts],
+                assets=[asset_key(spec, stage) for stage in parts],
             )
             for day, parts in sorted(work.items(), reverse=True)[:MOST_DAYS]
         ]
