@@ -23,7 +23,10 @@ from mlops_assets.stages import (
     evidence,
     features,
     gate,
+    label_sources,
     live_drift,
+    live_labels,
+    live_performance,
     predictions,
     promotion,
     raw,
@@ -66,7 +69,10 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         def batch_checks(lineage: dict[str, str]) -> gate.Wanted:
             return evidence.batch_checks(self, model, lineage)
 
-        fetched = [sources.build(self, source) for source in self.sources]
+        fetched = [
+            *(sources.build(self, source) for source in self.sources),
+            *(label_sources.build(self, labels) for labels in self.labels),
+        ]
         ingested = [
             raw.build(self, batches),
             validated.build(self, batches),
@@ -82,7 +88,7 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
         ]
         deployed = [rollout.build(self)]
         scored = [predictions.build(self, batches)]
-        watched = [live_drift.build(self)]
+        watched = [live_drift.build(self), live_labels.build(self), live_performance.build(self)]
 
         ingest = self._job("ingest", "One batch: raw, validated, features, drift.", ingested)
         # In the queue, what is nearer to the customer goes first, however many files have landed.
@@ -120,7 +126,8 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
             return []
         # What has landed is ingested first; and no source is fetched twice at once.
         job = self._job("fetch", "The sources: what is new in them lands.", fetched, priority=-1)
-        timed = [source for source in self.sources if source.schedule]
+        every = [*self.sources, *(labels.source for labels in self.labels)]
+        timed = [source for source in every if source.schedule]
         schedules = [fetch_schedule(self, source, job) for source in timed]
         return [dg.Definitions(jobs=[job], schedules=schedules)]
 

@@ -75,6 +75,7 @@ class Jobs:
         use_case: str,
         partition: str | None = None,
         tags: Mapping[str, str] | None = None,
+        assets: Sequence[dg.AssetKey] | None = None,
     ) -> dg.RunRequest | str:
         """A request for the next attempt at a subject, or the reason why there is none.
 
@@ -83,6 +84,7 @@ class Jobs:
             use_case: Whose work.
             partition: Partition key of the run, if it has one.
             tags: What else the run says of itself.
+            assets: Those of the job that are wanted, or None for all of them.
         """
         own = {SUBJECT_TAG: subject, USE_CASE_TAG: use_case}
         runs = self.instance.get_runs(dg.RunsFilter(job_name=self.job, tags=own))
@@ -100,6 +102,7 @@ class Jobs:
             run_key=f"{self.job}:{subject}:{len(runs)}",
             partition_key=partition,
             tags={**(tags or {}), **own},
+            asset_selection=assets,
         )
 
 

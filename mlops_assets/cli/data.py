@@ -98,11 +98,14 @@ def _land(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
+    from mlops_assets.lib.labels.place import LabelPlace
     from mlops_assets.lib.sources.fetch import fetch
     from mlops_assets.lib.sources.inbox import SourceError
 
-    spec = load_spec(options.use_case)
-    names = [source.name for source in spec.sources]
+    spec, store = load_spec(options.use_case), Storage(home.storage_root())
+    labels = {each.name: LabelPlace(store, spec, each) for each in spec.labels}
+    sources = [*spec.sources, *(each.source for each in spec.labels)]
+    names = [source.name for source in sources]
     if options.source not in (None, *names):
         there = ", ".join(names) or "none"
         raise ValueError(f"{spec.name} has no source {options.source!r}; there are: {there}")
@@ -110,19 +113,22 @@ def _fetch(options: argparse.Namespace) -> int:
         print(f"{spec.name} has no sources; `mlops land` hands a file over")
     complete = True
     told: list[tuple[Source, Fetched | SourceError]] = []
-    for source in spec.sources:
+    for source in sources:
         if options.source not in (None, source.name):
             continue
+        place = labels.get(source.name)
         try:
-            found = fetch(source, Batches(Storage(home.storage_root()), spec.name), os.environ)
+            found = fetch(source, place or Batches(store, spec.name), os.environ)
         except SourceError as error:  # the others are fetched all the same
             print(f"mlops: {error}", file=sys.stderr)
             complete = False
             told.append((source, error))
             continue
+        if place is not None:
+            place.say(found)
         told.append((source, found))
         print(f"{source.name}: {found}")
-        for landed in found.new:
+        for landed in found.new if place is None else []:
             print(f"{landed.name} landed as batch {landed.key}")
         complete = complete and not found.problems
     _tell_dagster(spec, told)

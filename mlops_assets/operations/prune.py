@@ -17,7 +17,15 @@ import dagster as dg
 from mlops_assets.lib.records.prediction_log import KINDS
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.operations.retention import Needed, logged_long_ago, needed, spent, unneeded
+from mlops_assets.operations.retention import (
+    Needed,
+    judged_long_ago,
+    logged_long_ago,
+    needed,
+    refused_long_ago,
+    spent,
+    unneeded,
+)
 from mlops_assets.resources import MlflowTracking
 
 # A run that is at work may have made an object and not yet pointed to it.
@@ -86,6 +94,10 @@ class Pruning:
         for kind in KINDS:
             old = logged_long_ago(self.store, self.spec, kind, self.now)
             yield self._remove(f"days of {kind}", [key for key in old if self._is_old(key)])
+        judged = list(judged_long_ago(self.store, self.spec, self.now))
+        yield self._remove("records of drift and performance", judged)
+        refused = list(refused_long_ago(self.store, self.spec, self.now))
+        yield self._remove("files of refused labels", refused)
         leftovers = [k for k in self.store.leftovers(self.spec.name) if self._is_old(k)]
         yield self._remove("half-written files of killed processes", leftovers)
         yield self._prune_dagster(keep, [run for run, at in runs if at < self.oldest_run])

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 
 from mlops_assets.lib.digests import file_digest
+from mlops_assets.lib.drift import records as drift
+from mlops_assets.lib.labels.place import QUARANTINE
+from mlops_assets.lib.performance import records as performance
+from mlops_assets.lib.performance import told
 from mlops_assets.lib.records import current, prediction_log
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.ledger import DATA_DECISIONS, Ledger
@@ -157,3 +161,34 @@ def logged_long_ago(
         over = datetime.combine(day, time(), UTC) + timedelta(days=1)
         if now - over > timedelta(days=kept):
             yield key
+
+
+def judged_long_ago(store: Storage, spec: UseCase, now: datetime) -> Iterator[str]:
+    """Records of drift and of performance that the spec keeps no longer, each as a folder.
+
+    Those of a day whose answers, or of labels about answers, that are still in the log stay: the
+    schedule would only make them again.
+    """
+    oldest = (now - timedelta(days=spec.retention.monitoring)).isoformat()
+    logged = {day.isoformat() for day in prediction_log.days(store, spec.name, "served")}
+    for record in drift.latest(store, spec.name, "batches"):
+        if record["at"] < oldest:
+            yield drift.folder(spec.name, "batches", record["window"])
+    for record in drift.latest(store, spec.name, "days"):
+        if record["at"] < oldest and record["window"] not in logged:
+            yield drift.folder(spec.name, "days", record["window"])
+    for record in performance.latest(store, spec.name):
+        if record["at"] < oldest and record["day"] not in logged:
+            yield performance.folder(spec.name, record["day"])
+    told_on = {day.isoformat() for day in prediction_log.days(store, spec.name, "feedback")}
+    for day, record in told.every(store, spec.name).items():
+        if day < oldest and day not in told_on and not record["days"].keys() & logged:
+            yield f"{spec.name}/{told.STAGE}/{day}"
+
+
+def refused_long_ago(store: Storage, spec: UseCase, now: datetime) -> Iterator[str]:
+    """Quarantined rows of files of labels that the spec keeps no longer."""
+    oldest = now.timestamp() - spec.retention.feedback * 86_400
+    for file in store.files(f"{spec.name}/{QUARANTINE}"):
+        if file.changed < oldest:
+            yield file.key

@@ -15,6 +15,7 @@ from mlops_assets.lib.spec.use_case import UseCase
 
 GATE = "mlops/gate"
 SUBJECT = "subject"
+ERROR = dg.AssetCheckSeverity.ERROR
 # How the answer of a check begins that could not be asked; another one says why.
 UNASKED = "not looked at"
 
@@ -64,6 +65,7 @@ class Checks:
         subject: str,
         said: str,
         metadata: Mapping[str, Any] | None = None,
+        severity: dg.AssetCheckSeverity | None = None,
     ) -> dg.AssetCheckResult:
         """One answer; a failure is written to the log as well.
 
@@ -74,20 +76,22 @@ class Checks:
             subject: Digest of what was judged.
             said: What was found, with numbers and limits.
             metadata: Further facts.
+            severity: Of a failure, if it is not that of every check of its kind.
 
         Raises:
             KeyError: If no such check is declared.
         """
         check = {check.name: check for check in self.checks}[name]
+        severity = severity or (ERROR if check.gate else dg.AssetCheckSeverity.WARN)
         if not passed:
-            log = context.log.error if check.gate else context.log.warning
+            log = context.log.error if severity == ERROR else context.log.warning
             log(f"{self.asset.to_user_string()} {name}: {said}")
         about = {"batch": context.partition_key} if context.has_partition_key else {}
         return dg.AssetCheckResult(
             asset_key=self.asset,
             check_name=name,
             passed=passed,
-            severity=dg.AssetCheckSeverity.ERROR if check.gate else dg.AssetCheckSeverity.WARN,
+            severity=severity,
             description=said,
             metadata={SUBJECT: subject, "run": context.run.run_id, **about, **(metadata or {})},
         )

@@ -13,12 +13,12 @@ import dagster as dg
 
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.drift import records
-from mlops_assets.lib.drift.answers import FEATURE, INPUT, Answers, read_day, state
+from mlops_assets.lib.drift.answers import FEATURE, INPUT, Answers, read_day
 from mlops_assets.lib.drift.reference import GoneError, trained
 from mlops_assets.lib.drift.sides import parquet
 from mlops_assets.lib.drift.version import Current, judged
 from mlops_assets.lib.drift.window import Window
-from mlops_assets.lib.records.prediction_log import days
+from mlops_assets.lib.records.prediction_log import days, said_of, state
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import StorageRoot
@@ -27,7 +27,6 @@ from mlops_assets.stages.checks import Checks, asset_key, common
 from mlops_assets.stages.drifting import Found, Judged, check, drawn, results, unless_it_breaks
 
 STAGE = "live_drift"
-NAMED = 5
 
 
 def checks(spec: UseCase) -> Checks:
@@ -47,7 +46,7 @@ def outstanding(store: Storage, spec: UseCase, now: datetime) -> list[tuple[str,
         Day and digest of its files, the newest first.
     """
     found = []
-    for day, digest in state(store, spec.name).items():
+    for day, digest in state(store, spec.name, "served").items():
         record = records.read(store, spec.name, "days", day)
         over = spec.drift.since <= date.fromisoformat(day) < now.astimezone(UTC).date()
         if over and (record is None or record["input"] != digest):
@@ -74,17 +73,14 @@ def build(spec: UseCase) -> dg.Definitions:
         store, day = storage.open(), context.partition_key
         folder = records.folder(spec.name, "days", day)
         # Before anything is read: a file that comes meanwhile is noticed.
-        digest = state(store, spec.name).get(day, digest_of([]))
+        digest = state(store, spec.name, "served").get(day, digest_of([]))
 
         def look(scratch: Path) -> Found:
             there = days(store, spec.name, "served").get(date.fromisoformat(day))
             if there is None:
                 return Found(0, said=["not judged: nothing was answered on that day"])
             read = read_day(store.local(there), scratch)
-            said = []
-            if read.unread:
-                named = ", ".join(f"{name} ({why})" for name, why in [*read.unread.items()][:NAMED])
-                said.append(f"{len(read.unread)} files cannot be read: {named}")
+            said = said_of(read.unread)
             if not read.answers:
                 return Found(0, said=["not judged: the champion has answered nothing", *said])
             rows = sum(answers.rows for answers in read.answers)

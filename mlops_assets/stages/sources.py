@@ -51,14 +51,15 @@ def build(spec: UseCase, source: Source) -> dg.Definitions:
         yield dg.MaterializeResult(
             # A batch does not change when its source is fetched again.
             data_version=dg.DataVersion(subject),
-            metadata=_facts(found),
+            metadata=facts(found),
         )
         yield asked.result(context, "fetched", not found.problems, subject, str(found))
 
     return dg.Definitions(assets=[fetched])
 
 
-def _facts(found: Fetched) -> dict[str, Any]:
+def facts(found: Fetched) -> dict[str, Any]:
+    """A fetch as the metadata of its asset."""
     return {
         "said": str(found),
         "new batches": len(found.new),
@@ -82,7 +83,7 @@ def report(
     asked, subject = checks(spec, source), digest_of(source.model_dump(mode="json"))
     if isinstance(found, Fetched):
         materialised = dg.AssetMaterialization(
-            asked.asset, metadata=_facts(found), tags={"dagster/data_version": subject}
+            asked.asset, metadata=facts(found), tags={"dagster/data_version": subject}
         )
         instance.report_runless_asset_event(materialised)
     instance.report_runless_asset_event(

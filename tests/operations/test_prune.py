@@ -14,9 +14,10 @@ from dagster._core.test_utils import create_run_for_test
 from mlops_assets.lib.records import current
 from mlops_assets.lib.records.ledger import LedgerError
 from mlops_assets.lib.spec.retention import Retention
+from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.prune import BusyError, Pruning
-from mlops_assets.operations.retention import needed, unneeded
-from tests.platform import DATA, HEART, Platform, platform
+from mlops_assets.operations.retention import judged_long_ago, needed, unneeded
+from tests.platform import DATA, HEART, Platform, platform, quick_spec
 
 LATER = datetime.now(UTC) + timedelta(days=365)
 
@@ -232,3 +233,21 @@ def test_days_of_the_prediction_log_go_when_they_are_old(made: Platform) -> None
     for kind, days in kept.items():
         left = [today - timedelta(days=age) for age in (1, 400, 401, 501) if age <= days]
         assert made.store.list(f"{HEART}/{kind}") == [f"day={day}" for day in sorted(left)]
+
+
+def test_records_of_days_that_the_log_has_no_more_go(tmp_path: Path) -> None:
+    store = Storage(tmp_path)
+    records = [f"{HEART}/performance/{day}" for day in ("2020-01-01", "2020-01-02", "2030-01-01")]
+    for key in records:
+        day = key.rsplit("/", 1)[1]
+        record = {"day": day, "at": f"{day}T00:00:00+00:00", "days": {"2020-01-02": {}}}
+        store.write_json(f"{key}/record.json", record)
+        store.write_json(f"{HEART}/labels/{day}/record.json", record)
+    served = store.local(f"{HEART}/served/day=2020-01-02")
+    served.mkdir(parents=True)
+    spec = quick_spec().model_copy(update={"retention": Retention(served=10_000.0)})
+    now = datetime(2027, 1, 1, tzinfo=UTC)
+    assert list(judged_long_ago(store, spec, now)) == [records[0]]
+    served.rmdir()
+    gone = list(judged_long_ago(store, spec, now))
+    assert gone == [*records[:2], f"{HEART}/labels/2020-01-01", f"{HEART}/labels/2020-01-02"]

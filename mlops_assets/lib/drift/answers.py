@@ -8,10 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.drift.sides import connected, parquet
-from mlops_assets.lib.records.prediction_log import files
-from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.records.prediction_log import of_each_file
 
 INPUT, FEATURE = "input__", "feature__"
 
@@ -44,16 +42,6 @@ class Day:
     unread: dict[str, str]
 
 
-def state(store: Storage, use_case: str) -> dict[str, str]:
-    """A digest of the files of each day (YYYY-MM-DD) of the log: another one if one has come."""
-    known = files(store, use_case, "served")
-    days: dict[str, list[list[str]]] = {}
-    for each in store.files(f"{use_case}/served"):
-        if each.key in known:
-            days.setdefault(known[each.key].isoformat(), []).append([each.key, each.stamp])
-    return {day: digest_of(sorted(found)) for day, found in sorted(days.items())}
-
-
 def read_day(folder: Path, scratch: Path) -> Day:
     """Gather the champion's answers of a day. A file that cannot be read is left out and named.
 
@@ -61,20 +49,13 @@ def read_day(folder: Path, scratch: Path) -> Day:
         folder: With the Parquet files of the day.
         scratch: Receives a file for each version.
     """
-    readable, unread = [], {}
     by_bundle: dict[tuple[str, str], list[Path]] = {}
+    champions = "select distinct digest, version from {file} where role = 'champion'"
     with connected() as database:
-        for path in sorted(folder.glob("[!.]*.parquet")):
-            try:
-                found = database.execute(
-                    f"select distinct digest, version from {parquet(path)} where role = 'champion'"
-                ).fetchall()
-            except Exception as error:
-                unread[path.name] = str(error).splitlines()[0]
-            else:
-                readable.append(path)
-                for bundle, version in found:
-                    by_bundle.setdefault((bundle, version), []).append(path)
+        found, unread = of_each_file(database, folder, champions)
+        for path, bundles in found.items():
+            for bundle, version in bundles:
+                by_bundle.setdefault((bundle, version), []).append(path)
         answers = []
         for number, ((bundle, version), paths) in enumerate(sorted(by_bundle.items())):
             file = scratch / f"{number}.parquet"

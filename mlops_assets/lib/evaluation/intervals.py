@@ -80,12 +80,12 @@ def with_intervals(
     value = metrics(target, probability, threshold, np.ones((1, rows)))
     random = np.random.default_rng(seed)
     if rows <= EXACT_ROWS:
-        drawn = _resampled(
+        drawn = resampled(
             target, probability, threshold, lambda count: _drawn_rows(count, rows, random)
         )
     else:
         outcome, score, sizes = _cells(target, probability, threshold)
-        drawn = _resampled(
+        drawn = resampled(
             outcome,
             score,
             threshold,
@@ -93,9 +93,7 @@ def with_intervals(
         )
         # What the grouping moves, it moves in every resample alike.
         grouped = metrics(outcome, score, threshold, sizes[None].astype(np.float64))
-        for name, values in drawn.items():
-            most = None if name == "log_loss" else 1
-            drawn[name] = np.clip(values + value[name] - grouped[name], 0, most)
+        drawn = shifted(drawn, value, grouped)
     tail = (1 - LEVEL) / 2
     result = {}
     for name in value:
@@ -107,7 +105,7 @@ def with_intervals(
     return result
 
 
-def _resampled(
+def resampled(
     target: Floats, probability: Floats, threshold: float, draw: Callable[[int], Floats]
 ) -> dict[str, Floats]:
     """Every metric of every resample that has both classes.
@@ -130,6 +128,24 @@ def _resampled(
     return {name: np.concatenate([found[name] for found in drawn]) for name in drawn[0]}
 
 
+def shifted(
+    drawn: dict[str, Floats], value: dict[str, Floats], grouped: dict[str, Floats]
+) -> dict[str, Floats]:
+    """Resamples of grouped rows, less what the grouping has moved.
+
+    Args:
+        drawn: By metric, shape ``[b]``.
+        value: Of all rows, shape ``[1]``.
+        grouped: The same of the groups.
+    """
+    import numpy as np
+
+    return {
+        name: np.clip(values + value[name] - grouped[name], 0, None if name == "log_loss" else 1)
+        for name, values in drawn.items()
+    }
+
+
 def _drawn_rows(count: int, rows: int, random: np.random.Generator) -> Floats:
     """How often each row is drawn, in ``count`` draws of ``rows`` rows with replacement."""
     import numpy as np
@@ -146,19 +162,39 @@ def _cells(
 
     How often each row comes up in a resample is multinomial (Efron and Tibshirani 1993, chapter
     20), and so is how often each cell does, as a sum over its rows. What changes is that the rows
-    of a cell share their mean score. Equal scores stay together, and no cell reaches over the
-    threshold or over the edge of a bin of the calibration error: decisions and gaps are counted as
-    before. Within a thousandth of the ranks scores count as tied: at a million rows that moved a
-    ROC AUC by a hundredth of its standard error, and average precision by up to one and a half,
-    which is why the caller takes off what it moves.
+    of a cell share their mean score. Within a thousandth of the ranks scores count as tied: at a
+    million rows that moved a ROC AUC by a hundredth of its standard error, and average precision by
+    up to one and a half, which is why the caller takes off what it moves.
 
     Returns:
         Outcome, score and number of rows of each cell.
     """
     import numpy as np
 
+    order, starts, sizes, means = like_scores(probability, threshold)
+    positives = np.add.reduceat(target[order], starts).astype(np.int64)
+    counts = np.concatenate([sizes - positives, positives])
+    classes = np.repeat([0.0, 1.0], len(starts))
+    some = counts > 0
+    return classes[some], np.tile(means, 2)[some], counts[some]
+
+
+def like_scores(
+    probability: Floats, threshold: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Put rows of like scores into some ``GROUPS`` groups.
+
+    Equal scores stay together, and no group reaches over the threshold or over the edge of a bin of
+    the calibration error: decisions and gaps are counted as before.
+
+    Returns:
+        The order of the rows by score, shape ``[n]``; of each group where it starts in that order,
+        its number of rows and its mean score.
+    """
+    import numpy as np
+
     order = np.argsort(probability, kind="stable")
-    score, outcome = probability[order], target[order]
+    score = probability[order]
     is_new = np.diff(score, prepend=-1) > 0
     # Equal scores are of the group of the first of them.
     place = np.maximum.accumulate(np.where(is_new, np.arange(len(score)), 0))
@@ -169,8 +205,4 @@ def _cells(
     means = np.clip(
         np.add.reduceat(score, starts) / sizes, score[starts], score[starts + sizes - 1]
     )
-    positives = np.add.reduceat(outcome, starts).astype(np.int64)
-    counts = np.concatenate([sizes - positives, positives])
-    classes = np.repeat([0.0, 1.0], len(starts))
-    some = counts > 0
-    return classes[some], np.tile(means, 2)[some], counts[some]
+    return order, starts, sizes, means

@@ -3,14 +3,24 @@
 ``docs/prediction-log.md`` has their columns, and what the app promises about them.
 """
 
+from __future__ import annotations
+
 import re
 from datetime import date
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+from mlops_assets.lib.digests import digest_of
+from mlops_assets.lib.parquet import literal
 from mlops_assets.lib.storage.root import PARTIAL_PREFIX, Storage
+
+if TYPE_CHECKING:
+    import duckdb
 
 Kind = Literal["served", "feedback"]
 KINDS: tuple[Kind, ...] = ("served", "feedback")
+# Files named in one sentence.
+NAMED = 5
 _DAY = re.compile(r"day=(\d{4}-\d\d-\d\d)")
 
 
@@ -33,3 +43,47 @@ def files(store: Storage, use_case: str, kind: Kind) -> dict[str, date]:
         if match is not None and name.endswith(".parquet") and not name.startswith(PARTIAL_PREFIX):
             found[each.key] = date.fromisoformat(match[1])
     return found
+
+
+def state(store: Storage, use_case: str, kind: Kind) -> dict[str, str]:
+    """A digest of the files of each day (YYYY-MM-DD): another one if one has come."""
+    known = files(store, use_case, kind)
+    found: dict[str, list[list[str]]] = {}
+    for each in store.files(f"{use_case}/{kind}"):
+        if each.key in known:
+            found.setdefault(known[each.key].isoformat(), []).append([each.key, each.stamp])
+    return {day: digest_of(sorted(keys)) for day, keys in sorted(found.items())}
+
+
+def of_each_file(
+    database: duckdb.DuckDBPyConnection, folder: Path, query: str
+) -> tuple[dict[Path, list[tuple[Any, ...]]], dict[str, str]]:
+    """What a query finds in each file of a day. One that cannot be read is left out and named.
+
+    Args:
+        database: Runs it.
+        folder: Of the day, on this machine.
+        query: With ``{file}`` in the place of the relation. It has to read what the caller is going
+            to, so that a broken file is found here.
+
+    Returns:
+        The rows of the query by file, and why others cannot be read by their name.
+    """
+    found, unread = {}, {}
+    for path in sorted(folder.glob("[!.]*.parquet")):
+        quoted = literal(path).replace("'", "''")
+        try:
+            rows = database.execute(query.format(file=f"read_parquet('{quoted}')")).fetchall()
+        except Exception as error:  # DuckDB has as many kinds as there are ways to be broken
+            unread[path.name] = str(error).splitlines()[0]
+        else:
+            found[path] = rows
+    return found, unread
+
+
+def said_of(unread: dict[str, str]) -> list[str]:
+    """A sentence about files that cannot be read, if there are any."""
+    if not unread:
+        return []
+    named = ", ".join(f"{name} ({why})" for name, why in [*unread.items()][:NAMED])
+    return [f"{len(unread)} files cannot be read: {named}"]

@@ -3,19 +3,18 @@
 from collections.abc import Mapping
 from importlib import import_module
 
-from mlops_assets.lib.records.batches import Batches
-from mlops_assets.lib.sources.inbox import Fetched, Inbox, SourceError
+from mlops_assets.lib.sources.inbox import Fetched, Inbox, Place, SourceError
 from mlops_assets.lib.sources.spec import Source
 
 
-def fetch(source: Source, batches: Batches, environment: Mapping[str, str]) -> Fetched:
+def fetch(source: Source, batches: Place, environment: Mapping[str, str]) -> Fetched:
     """Land what is new in a source.
 
     It may be killed at any point and started again: nothing is lost, and nothing lands twice.
 
     Args:
         source: Of the spec.
-        batches: Of the use case.
+        batches: Of the use case, or where else its files are handed over.
         environment: Where the credentials are.
 
     Raises:

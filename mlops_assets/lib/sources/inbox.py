@@ -7,15 +7,30 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from mlops_assets.lib.digests import digest_of, file_digest, short
-from mlops_assets.lib.records.batches import Batches, batch_key
+from mlops_assets.lib.records.batches import batch_key
+from mlops_assets.lib.storage.root import Storage
 
 
 class SourceError(ValueError):
     """A source could not be fetched; the message says why and never shows a secret."""
+
+
+class Place(Protocol):
+    """Where files are handed over: the batches of a use case, or the labels of one source."""
+
+    storage: Storage
+    use_case: str
+    landing: str
+
+    def has_landed(self, name: str, content: str) -> bool:
+        """Whether a file of this name and of a content's digest was handed over before."""
+
+    def land(self, file: Path, name: str | None = None) -> str:
+        """Hand a file over; gives the key under which it lies."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ class Fetched:
 class Inbox:
     """The landing place, as one source sees it."""
 
-    def __init__(self, batches: Batches, source: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, batches: Place, source: str, environment: Mapping[str, str]) -> None:
         self.batches = batches
         self.source = source
         self._environment = environment

@@ -31,6 +31,8 @@ class Retention(Model):
         runs: The same for runs alone.
         served: How long a day of the prediction log stays once it is over.
         feedback: The same for labels, by the day on which they were told.
+        monitoring: How long records of drift and of performance stay, with their reports. Those of
+            a day that is still in the prediction log stay as long as it.
         landed: How long a landed file stays once its batch was ingested, whose raw rows stay.
             Without it for ever.
         stores: How long an object stays after it was made, by the folder that it lies in, though
@@ -42,6 +44,7 @@ class Retention(Model):
     runs: Days | None = None
     served: Days = 400.0
     feedback: Days = 400.0
+    monitoring: Days = 400.0
     landed: Days | None = None
     stores: dict[Store, Days] = Field(default_factory=dict)
 

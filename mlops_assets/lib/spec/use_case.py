@@ -17,6 +17,7 @@ from mlops_assets.lib.spec.card import Card
 from mlops_assets.lib.spec.drift import Drift
 from mlops_assets.lib.spec.gate import Decision, Gate
 from mlops_assets.lib.spec.model import Model
+from mlops_assets.lib.spec.performance import LabelSource, Performance
 from mlops_assets.lib.spec.quality import Quality
 from mlops_assets.lib.spec.retention import Retention
 from mlops_assets.lib.spec.retrain import Retrain
@@ -44,6 +45,7 @@ class UseCase(BaseModel):
         description: What is predicted, and from which data; it opens the model card.
         owners: Who answers for the assets: e-mail addresses or ``team:name``.
         sources: Where the data come from, beside what a person lands.
+        labels: Where labels of answers come from, beside what the server is told.
     """
 
     # A mistake is named without its value: somebody may have written a password into a URL.
@@ -55,6 +57,7 @@ class UseCase(BaseModel):
     owners: list[str] = Field(min_length=1)
     contract: Contract
     sources: list[Source] = Field(default_factory=list)
+    labels: list[LabelSource] = Field(default_factory=list)
     reading: Reading = Reading()
     quality: Quality = Quality()
     split: Split = Split()
@@ -64,16 +67,17 @@ class UseCase(BaseModel):
     card: Card = Card()
     rollout: Rollout = Rollout()
     drift: Drift = Drift()
+    performance: Performance = Performance()
     alerts: Alerts = Alerts()
     retrain: Retrain = Retrain()
     retention: Retention = Retention()
 
     @model_validator(mode="after")
     def _sources_have_names_of_their_own(self) -> Self:
-        names = [source.name for source in self.sources]
+        names = [source.name for source in [*self.sources, *self.labels]]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"sources: two have the name {', '.join(twice)}")
+            raise ValueError(f"sources and labels: two have the name {', '.join(twice)}")
         return self
 
     @model_validator(mode="after")

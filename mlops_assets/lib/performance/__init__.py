@@ -1,0 +1,1 @@
+"""How good the answers of a day were: measured where labels have come, and estimated where not."""
