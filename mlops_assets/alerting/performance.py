@@ -3,21 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mlops_assets.alerting.alert import Alert, Level, Seen
+from mlops_assets.alerting.alert import Alert, Seen
+from mlops_assets.lib.performance.floors import KINDS, METRIC, missed
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage.root import Storage
 
-METRIC = "accuracy"
-KINDS = ("measured", "estimated")
 # Labels come late: so many days are looked at for a measured value.
 DAYS = 14
-
-
-def recent(store: Storage, use_case: str) -> list[dict[str, Any]]:
-    """The records of the newest days, oldest first: a look must cost the same after years."""
-    days = store.list(f"{use_case}/performance")[-DAYS:]
-    found = (store.read_json(f"{use_case}/performance/{day}/record.json") for day in days)
-    return [record for record in found if record]
 
 
 def performance(
@@ -40,13 +31,15 @@ def performance(
             continue
         record, version = found
         score = version[kind][METRIC]
-        level, limit = _level(spec, score["value"])
-        if level is None:
+        below = missed(score, spec.alerts.accuracy)
+        if below is None:
             continue
+        level, limit = below
         rows = version["labelled" if kind == "measured" else "rows"]
         what = (
             f"{kind.capitalize()} {METRIC} of version {version['version']} on {record['day']} is "
-            f"{score['value']:.3f}{_interval(score)}, below {limit:g}, from {rows} rows."
+            f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f}), below {limit:g}, "
+            f"on {rows} answers."
         )
         do = (
             "See in `live_drift` and `live_performance` what changed; a retrain on newer rows "
@@ -66,16 +59,3 @@ def _newest(
             if known and version["bundle"] == champion and version["role"] == "champion":
                 return record, version
     return None
-
-
-def _level(spec: UseCase, value: float) -> tuple[Level | None, float]:
-    levels = spec.alerts.accuracy
-    if value < levels.critical:
-        return "critical", levels.critical
-    return ("warning" if value < levels.warning else None), levels.warning
-
-
-def _interval(score: dict[str, Any]) -> str:
-    if score.get("low") is None or score.get("high") is None:
-        return ""
-    return f" ({score['low']:.3f} to {score['high']:.3f})"

@@ -7,7 +7,8 @@ from dagster._core.definitions.freshness import FreshnessState
 
 from mlops_assets.alerting.alert import Alert, Seen
 from mlops_assets.alerting.decisions import broken, decisions
-from mlops_assets.alerting.performance import performance, recent
+from mlops_assets.alerting.performance import DAYS, performance
+from mlops_assets.lib.performance import records
 from mlops_assets.lib.records.history import Entry, champion
 from mlops_assets.lib.records.ledger import Ledger, LedgerError
 from mlops_assets.lib.spec.use_case import UseCase
@@ -32,7 +33,7 @@ def ledger_and_model(
     crowned = champion(entries)
     live = asset_page(ui, spec, "live_performance")
     bundle = None if crowned is None else crowned["bundle"]
-    judged = performance(spec, recent(store, spec.name), bundle, live)
+    judged = performance(spec, records.latest(store, spec.name, DAYS), bundle, live)
     return decisions(spec.name, entries, now, page) + judged, entries
 
 

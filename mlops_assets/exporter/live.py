@@ -10,14 +10,15 @@ from typing import Any, Final
 from mlops_assets.exporter import metrics
 from mlops_assets.exporter.landed import MOST, Landed
 from mlops_assets.exporter.metrics import Sample
-from mlops_assets.lib.drift import records
+from mlops_assets.lib.drift import records as drift
+from mlops_assets.lib.performance import records as performance
+from mlops_assets.lib.performance.floors import KINDS, METRIC
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from serving.storage.bucket import Object
 
 #: Labels may come late: so many days are looked through for one that has them.
 DAYS: Final = 90
-KINDS: Final = ("measured", "estimated")
 
 Record = dict[str, Any]
 
@@ -36,9 +37,9 @@ class Live:
         batches = (
             record
             for receipt in self._landed.receipts()[:MOST]
-            if (record := records.read(self._store, self._name, "batches", receipt.key))
+            if (record := drift.read(self._store, self._name, "batches", receipt.key))
         )
-        days = self._newest(f"{self._name}/drift/days", records.VERDICT)
+        days = self._newest(f"{self._name}/drift/days", drift.VERDICT)
         for windows, found in (("batches", batches), ("days", days)):
             judged = next((record for record in found if record["judged"]), None)
             if judged is None:
@@ -52,7 +53,7 @@ class Live:
 
     def performance(self) -> Iterator[Sample]:
         """What was measured and estimated, each of the newest day that has it."""
-        days = list(self._newest(f"{self._name}/performance", "record.json"))
+        days = list(self._newest(f"{self._name}/{performance.STAGE}", performance.RECORD))
         for version in days[0]["versions"] if days else ():
             yield Sample(metrics.LIVE_ROWS, self._of(version), version["rows"])
         lags = (day["label_lag_seconds"] for day in days)
@@ -84,9 +85,10 @@ class Live:
         for version in sorted(versions, key=lambda each: -each["rows"]):
             first.setdefault(version["role"], version)
         for role, version in first.items():
-            if "accuracy" in version[kind]:
-                value = version[kind]["accuracy"]["value"]
-                yield Sample(metrics.LIVE_ACCURACY, (self._name, role, kind), value)
+            if (score := version[kind].get(METRIC)) is not None:
+                whose = (self._name, role, kind)
+                yield Sample(metrics.LIVE_ACCURACY, whose, score["value"])
+                yield Sample(metrics.LIVE_ACCURACY_HIGH, whose, score["high"])
 
     def _of(self, version: Record) -> tuple[str, str, str]:
         return self._name, version["version"], version["role"]

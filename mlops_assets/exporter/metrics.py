@@ -148,6 +148,10 @@ LIVE_ACCURACY = _measure(
     "live_accuracy", "The accuracy of it, of the version with the most rows", "use_case", "role",
     "kind",
 )  # fmt: skip
+LIVE_ACCURACY_HIGH = _measure(
+    "live_accuracy_high", "Upper end of its 95 % interval, which alerts go by", "use_case", "role",
+    "kind",
+)  # fmt: skip
 LIVE_ERROR = _measure(
     "live_estimate_error", "The newest estimate that was measured, less what was measured",
     "use_case", "version", "role", "metric",

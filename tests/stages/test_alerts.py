@@ -88,7 +88,7 @@ def test_what_stands_wrong_without_a_run(fresh: Platform, hook: Webhook) -> None
     fresh.ledger.append("rejected", facts)
     fresh.ledger.append("promoted", {**facts, "version": "2", "reasons": []})
     day: dict[str, Any] = {"day": "2026-01-31", "versions": []}
-    for kind, value in (("measured", 0.69), ("estimated", 0.74)):
+    for kind, value in (("measured", 0.67), ("estimated", 0.72)):
         score = {"accuracy": {"value": value, "low": value - 0.02, "high": value + 0.02}}
         version = {"version": "2", "role": "champion", "bundle": "b", "rows": 500, "labelled": 90}
         both = {"measured": None, "estimated": None, **version, kind: score}
@@ -106,8 +106,8 @@ def test_what_stands_wrong_without_a_run(fresh: Platform, hook: Webhook) -> None
         ]
     )
     low = next(m["message"] for m in hook.taken if "measured accuracy" in m["title"])
-    assert "Measured accuracy of version 2 on 2026-01-31 is 0.690 (0.670 to 0.710)" in low
-    assert "below 0.7, from 90 rows" in low
+    assert "Measured accuracy of version 2 on 2026-01-31 is 0.670 (0.650 to 0.690)" in low
+    assert "below 0.7, on 90 answers" in low
     fresh.tick("alerts")
     assert len(hook.taken) == 6
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mlops_assets.lib.spec.alerts import ShareLevels
 
 METRIC = "accuracy"
+KINDS: tuple[Literal["measured"], Literal["estimated"]] = ("measured", "estimated")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,20 @@ class Floor:
     passed: bool
     critical: bool
     said: str
+
+
+def missed(
+    score: Mapping[str, float], levels: ShareLevels
+) -> tuple[Literal["critical", "warning"], float] | None:
+    """The worst level that an accuracy surely misses, and its limit; None where it misses none.
+
+    Args:
+        score: With ``high``, the upper end of its interval.
+        levels: Of the spec.
+    """
+    if score["high"] < levels.critical:
+        return "critical", levels.critical
+    return ("warning", levels.warning) if score["high"] < levels.warning else None
 
 
 def floor(versions: Sequence[Mapping[str, Any]], levels: ShareLevels) -> Floor:
@@ -50,7 +65,7 @@ def floor(versions: Sequence[Mapping[str, Any]], levels: ShareLevels) -> Floor:
 
 def _one(version: Mapping[str, Any], levels: ShareLevels) -> Floor:
     name = f"version {version['version']}"
-    for how in ("measured", "estimated"):
+    for how in KINDS:
         values = version[how]
         if values and METRIC in values:
             break
@@ -62,9 +77,9 @@ def _one(version: Mapping[str, Any], levels: ShareLevels) -> Floor:
         f"{name}: accuracy {how} {score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f}) "
         f"on {rows} answers"
     )
-    for kind, level in (("critical", levels.critical), ("warning", levels.warning)):
-        if score["high"] < level:
-            return Floor(False, kind == "critical", f"{said}, below {level:g} ({kind})")
+    if (below := missed(score, levels)) is not None:
+        kind, level = below
+        return Floor(False, kind == "critical", f"{said}, below {level:g} ({kind})")
     if score["value"] < levels.warning:
         return Floor(True, False, f"{said}, below {levels.warning:g} but not surely")
     return Floor(True, False, f"{said}, not below {levels.warning:g}")

@@ -8,7 +8,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from mlops_assets.lib.drift import records
+from mlops_assets.lib.drift import records as drift
+from mlops_assets.lib.performance import records as performance
 from mlops_assets.lib.retraining.policy import Score
 from mlops_assets.lib.spec.retrain import PerformanceTrigger
 from mlops_assets.lib.storage.root import Storage
@@ -44,8 +45,8 @@ def windows(
     first = contest.date().isoformat() if contest is not None else ""
     days = _newest(store, f"{use_case}/drift/days", first)
     read = [
-        (records.read(store, use_case, "batches", key) for key in unseen),
-        (records.read(store, use_case, "days", day) for day in days),
+        (drift.read(store, use_case, "batches", key) for key in unseen),
+        (drift.read(store, use_case, "days", day) for day in days),
     ]
     for kind in read:
         judged = (pair for record in kind if (pair := _judged(record, bundle)) is not None)
@@ -75,8 +76,8 @@ def scores(
         plan: Which kind.
     """
     kinds = ("measured", "estimated") if plan.which == "either" else (plan.which,)
-    for day in _newest(store, f"{use_case}/performance", ""):
-        record = store.read_json(f"{use_case}/performance/{day}/record.json") or {}
+    for day in _newest(store, f"{use_case}/{performance.STAGE}", ""):
+        record = performance.read(store, use_case, day) or {}
         for version in record.get("versions", ()):
             if version["bundle"] != bundle or version["role"] != "champion":
                 continue

@@ -20,8 +20,8 @@ class Written:
         self.entries: list[dict[str, Any]] = []
         self.time = start
 
-    def write(self, decision: str, bundle: str, after: timedelta = HOUR, **more: Any) -> int:
-        self.time += after
+    def write(self, decision: str, bundle: str, **more: Any) -> int:
+        self.time += HOUR
         number = len(self.entries) + 1
         about = {"sequence": number, "decision": decision, "bundle": bundle}
         self.entries.append({**about, "time": self.time.isoformat(), **more})
