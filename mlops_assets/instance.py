@@ -1,4 +1,4 @@
-"""Makes Dagster's local storage, once, before anybody opens it.
+"""Dagster's instance: that of ``DAGSTER_HOME``, or the local one, which is made here.
 
 Two processes that open a new SQLite instance at the same time both run its migrations, and one
 fails; a kill in the middle leaves an instance that never opens again. So one process makes it under
@@ -6,17 +6,40 @@ a temporary name, and renames it.
 """
 
 import fcntl
+import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlops_assets import home
 
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+# Where Dagster is not that of this machine: a container's has its own.
+VARIABLE = "DAGSTER_HOME"
 LOCK = ".dagster.lock"
 PARTIAL = ".dagster.partial"
 HALF_MADE = "dagster.half-made-"
 # Beside the storage: it was seen to open.
 READY = "ready"
+
+
+def has_instance() -> bool:
+    """Whether there is an instance to be asked: nothing is made by a look."""
+    return bool(os.environ.get(VARIABLE)) or (home.home() / "dagster").is_dir()
+
+
+def open_instance() -> "DagsterInstance":
+    """The instance, to be used as a context manager; the local one is made where there is none."""
+    from dagster import DagsterInstance
+
+    folder = os.environ.get(VARIABLE)
+    if not folder:
+        # What is there is left as it is, half made or not: `mlops doctor` only looks.
+        folder = str(home.write_dagster_home() if has_instance() else prepare())
+    return DagsterInstance.from_config(folder)
 
 
 def prepare() -> Path:

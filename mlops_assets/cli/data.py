@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
+from mlops_assets.instance import has_instance, open_instance
 from mlops_assets.lib.digests import file_digest
 from mlops_assets.lib.records.batches import Batches, batch_key
 from mlops_assets.lib.records.ledger import Ledger
@@ -137,14 +138,12 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _tell_dagster(spec: "UseCase", told: "list[tuple[Source, Fetched | SourceError]]") -> None:
     """Show fetches in the UI, where there is a Dagster; the files have landed in any case."""
-    if not told or not (home.home() / "dagster").is_dir():
+    if not told or not has_instance():
         return
-    from dagster import DagsterInstance
-
     from mlops_assets.stages.sources import report
 
     try:
-        with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+        with open_instance() as instance:
             for source, found in told:
                 report(instance, spec, source, found)
     except Exception as error:  # whatever is wrong with its storage
@@ -173,15 +172,13 @@ def _withdraw(options: argparse.Namespace) -> int:
 
 
 def _erase(options: argparse.Namespace) -> int:
-    from dagster import DagsterInstance
-
     from mlops_assets.operations.erase.command import erase
 
     spec, store = load_spec(options.use_case), Storage(home.storage_root())
     with ExitStack() as stack:
         instance = None
-        if (home.home() / "dagster").is_dir():
-            dagster = DagsterInstance.from_config(str(home.write_dagster_home()))
+        if has_instance():
+            dagster = open_instance()
             instance = stack.enter_context(dagster)
         for line in erase(
             store,

@@ -6,6 +6,7 @@ import time
 
 from mlops_assets import home
 from mlops_assets.cli.commands import Commands
+from mlops_assets.instance import open_instance
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.storage.root import Storage
 
@@ -40,8 +41,6 @@ def _by(command: argparse.ArgumentParser) -> None:
 
 
 def _decide(options: argparse.Namespace) -> int:
-    from dagster import DagsterInstance
-
     from mlops_assets.lib.features.dbt_project import feature_model, prepare
     from mlops_assets.operations.decide import decide
     from mlops_assets.resources.mlflow import tracking
@@ -49,7 +48,7 @@ def _decide(options: argparse.Namespace) -> int:
 
     spec, store = load_spec(options.use_case), Storage(home.storage_root())
     model = feature_model(prepare(spec.name, spec.contract), spec.name)
-    with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+    with open_instance() as instance:
         entry = decide(
             instance,
             store,

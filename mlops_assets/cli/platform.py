@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlops_assets import home, instance
 from mlops_assets.cli.commands import Commands
+from mlops_assets.instance import has_instance, open_instance
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.specs import load_documents, load_spec, load_specs
 from mlops_assets.lib.storage.root import Storage
@@ -67,18 +68,16 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
-    from dagster import DagsterInstance
-
     from mlops_assets.operations.prune import Pruning
     from mlops_assets.resources.mlflow import tracking
 
     specs = [load_spec(options.use_case)] if options.use_case else list(load_specs().values())
-    if not (home.home() / "dagster").is_dir():
+    if not has_instance():
         print(f"there is nothing in {home.home()} yet")
         return 0
     if options.dry_run:
         print("Nothing is touched; this would go:")
-    with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+    with open_instance() as instance:
         for spec in specs:
             store = Storage(home.storage_root())
             for line in Pruning(spec, store, instance, tracking(), dry_run=options.dry_run).run():
@@ -103,8 +102,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _dev(_: argparse.Namespace) -> int:
     folder = instance.prepare()
+    if (other := os.environ.get(instance.VARIABLE)) and Path(other) != folder:
+        print(f"{instance.VARIABLE}={other} is not used; unset it, or other commands ask that one")
     os.chdir(home.PROJECT)
-    os.environ["DAGSTER_HOME"] = str(folder)
+    os.environ[instance.VARIABLE] = str(folder)
     dagster = str(Path(sys.executable).parent / "dagster")
     os.execv(dagster, [dagster, "dev", "--host", "127.0.0.1", "--port", str(home.port("dagster"))])
 

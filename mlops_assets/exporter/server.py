@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from mlops_assets import home
 from mlops_assets.exporter.collector import Part, PlatformCollector
 from mlops_assets.exporter.parts import of_dagster, of_storage
-from mlops_assets.instance import prepare
+from mlops_assets.instance import open_instance
 from mlops_assets.lib.spec.specs import load_specs
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources.mlflow import tracking
@@ -42,8 +42,7 @@ def serve(host: str, port: int) -> int:
         signal.signal(number, lambda *_: stop.set())
     for name, value in IMPATIENT.items():
         os.environ.setdefault(name, value)
-    folder = os.environ.get("DAGSTER_HOME") or str(prepare())
-    with dg.DagsterInstance.from_config(folder) as instance:
+    with open_instance() as instance:
         parts = [*_parts(instance)]
         with listening(parts, host, port) as at:
             print(f"metrics of the platform: http://{host}:{at}/metrics", flush=True)

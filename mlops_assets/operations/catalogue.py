@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_assets import home
+from mlops_assets.instance import has_instance, open_instance
 from mlops_assets.lib.parquet import literal
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.history import standing, withdrawn
@@ -285,15 +285,13 @@ class Catalogue:
 def states(store: Storage, spec: UseCase) -> dict[str, str]:
     """How far each batch has come, by what Dagster's checks and the ledger say."""
     batches = Batches(store, spec.name)
-    if not (home.home() / "dagster").is_dir():
+    if not has_instance():
         return dict.fromkeys(withdrawn(Ledger(store, spec.name).entries()), "withdrawn")
-    from dagster import DagsterInstance
-
     from mlops_assets.lib.features.dbt_project import feature_model, prepare
     from mlops_assets.stages.evidence import look_at_batches
 
     model = feature_model(prepare(spec.name, spec.contract), spec.name)
-    with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+    with open_instance() as instance:
         looked = look_at_batches(instance, batches, spec, model)
     return {batch.receipt.key: batch.state for batch in looked}
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from mlops_assets import home
 from mlops_assets.alerting import book
+from mlops_assets.instance import has_instance, open_instance
 from mlops_assets.lib.drift import records
 from mlops_assets.lib.features.dbt_project import feature_model, prepare
 from mlops_assets.lib.http import call
@@ -118,15 +119,13 @@ def serving(use_case: str) -> dict[str, Any] | None:
 
 def _failed_checks(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
     """Checks that failed for what is current: batches, and the last version decided upon."""
-    from dagster import DagsterInstance
-
     from mlops_assets.stages.checks import UNASKED
     from mlops_assets.stages.evidence import look_at_batches
 
-    if not (home.home() / "dagster").is_dir():
+    if not has_instance():
         return []
     model = feature_model(prepare(spec.name, spec.contract), spec.name)
-    with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+    with open_instance() as instance:
         looked = look_at_batches(instance, Batches(store, spec.name), spec, model)
     failed: list[dict[str, Any]] = [
         {"asset": f.asset, "check": f.check, "batch": batch.receipt.key, "said": f.said}
@@ -146,15 +145,13 @@ def _failed_checks(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
 
 def _retrain(store: Storage, spec: UseCase) -> dict[str, Any] | None:
     """What the retrain policy would do now, or None where it has nothing to go by."""
-    from dagster import DagsterInstance
-
     from mlops_assets.automation.retrain_facts import look
     from mlops_assets.lib.retraining.policy import decide
 
-    if not (home.home() / "dagster").is_dir():
+    if not has_instance():
         return None
     model = feature_model(prepare(spec.name, spec.contract), spec.name)
-    with DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+    with open_instance() as instance:
         found = look(instance, store, spec, model, f"{spec.name}_retrain", datetime.now(UTC))
     if found is None:
         return None

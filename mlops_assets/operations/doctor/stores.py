@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlops_assets import home
+from mlops_assets.instance import has_instance, open_instance
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.doctor.finding import Finding
 from serving.storage.bucket import SCHEME
@@ -78,7 +79,7 @@ def dagster() -> Iterator[Finding]:
     from alembic.util.exc import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
-    if not (home.home() / "dagster").is_dir():
+    if not has_instance():
         yield Finding("Dagster", "ok", "no instance yet; the first start makes it")
         return
     try:
@@ -96,13 +97,15 @@ def dagster() -> Iterator[Finding]:
 def _runs() -> Finding:
     import dagster as dg
 
-    from mlops_assets.launcher import is_alive, reported_process
+    from mlops_assets.launcher import LocalRunLauncher, is_alive, reported_process
 
     unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
     unfinished += [dg.DagsterRunStatus.CANCELING]
-    with dg.DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+    with open_instance() as instance:
         runs = instance.get_runs(dg.RunsFilter(statuses=unfinished))
-        processes = [(run, reported_process(instance, run.run_id)) for run in runs]
+        # Of a launcher that starts them elsewhere, a process says nothing here.
+        here = runs if isinstance(instance.run_launcher, LocalRunLauncher) else []
+        processes = [(run, reported_process(instance, run.run_id)) for run in here]
         stuck = [run for run, process in processes if process and not is_alive(*process)]
         daemons = instance.get_daemon_statuses()
         beats = [s.last_heartbeat.timestamp for s in daemons.values() if s.last_heartbeat]
@@ -128,9 +131,8 @@ def mlflow() -> Iterator[Finding]:
     if uri.startswith("sqlite") and not (home.mlflow_folder() / home.MLFLOW_READY).exists():
         yield Finding("MLflow", "ok", "no store yet; the first training makes it")
         return
-    import dagster as dg
 
-    with dg.DagsterInstance.from_config(str(home.write_dagster_home())) as instance:
+    with open_instance() as instance:
         orphans = tracking().orphans(instance)
     if orphans:
         said = f"{len(orphans)} runs say RUNNING though their Dagster run has ended"

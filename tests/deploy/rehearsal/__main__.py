@@ -73,6 +73,8 @@ def rehearse(stack: Stack) -> None:
     _until("end of the runs", lambda: all(run["status"] == "SUCCESS" for run in _runs()))
     print("Dagster's runs succeeded:", ", ".join(run["jobName"] for run in _runs()))
     print(stack.execute("code", "mlops", "ledger", "verify", HEART).strip())
+    status = stack.execute("code", "mlops", "status", HEART)
+    assert "accepted" in status, status
     if "prometheus" in stack.running:
         _until("Prometheus' targets", _scraped)
         print("Prometheus scrapes every target that is here")
