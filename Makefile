@@ -1,5 +1,6 @@
 # Everything a user types. Needs git, make and Python 3.11 to 3.13; the rest goes into .venv.
-#   make demo          set up, then show the whole loop (Ctrl-C stops it; ONCE=1 exits by itself)
+#   make demo          set up, then show the whole loop (Ctrl-C stops it; ONCE=1 exits by itself;
+#                      DRIFT=1 goes on with patients of another clinic)
 #   make test          set up, then pass every test
 
 SHELL := /bin/sh
@@ -12,6 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PYTEST_ARGS ?=
 LOAD ?=
 ONCE ?=
+DRIFT ?=
 PARTS ?=
 
 # The gate: whose data, which files in place of the reference data, where the report goes, and the
@@ -76,7 +78,7 @@ setup: $(VENV)/.runtime  ## Make the environment
 setup-dev: $(VENV)/.dev  ## Make the environment with the tools of development
 
 demo: setup  ## Land real data and watch it become a model that answers
-	@exec $(BIN)/mlops demo $(if $(filter-out 0 no false,$(ONCE)),--once)
+	@exec $(BIN)/mlops demo $(if $(filter-out 0 no false,$(ONCE)),--once) $(if $(filter-out 0 no false,$(DRIFT)),--drift)
 
 dev: setup  ## Dagster alone, on the same instance (the same as `dagster dev`)
 	@exec $(BIN)/mlops dev

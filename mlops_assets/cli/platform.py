@@ -35,6 +35,9 @@ def add(commands: Commands) -> None:
 
     demo = commands.add_parser("demo", help="the whole loop on this machine")
     demo.add_argument("--once", action="store_true", help="exit when the champion has answered")
+    demo.add_argument(
+        "--drift", action="store_true", help="then patients of another clinic, and what follows"
+    )
     demo.set_defaults(run=_demo)
 
     dev = commands.add_parser("dev", help="`dagster dev` on the instance of MLOPS_HOME")
@@ -97,7 +100,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from mlops_assets.demo.show import run_demo
 
-    return run_demo(once=options.once)
+    return run_demo(once=options.once, drift=options.drift)
 
 
 def _dev(_: argparse.Namespace) -> int:

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets import home
+from mlops_assets.lib.drift import records as drift
+from mlops_assets.lib.performance import records as performance
+from mlops_assets.lib.performance.floors import KINDS
 from mlops_assets.lib.records import current
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.history import VERDICTS
@@ -98,6 +101,10 @@ class Progress:
                     "features (dbt)",
                     f"Features: dbt has built and tested those of {receipt.name}",
                 )
+            window = drift.read(self.store, name, "batches", receipt.key)
+            if window and window["judged"]:
+                yield f"drift {receipt.key}", "drift", f"Drift of {receipt.name}: {_drift(window)}"
+        yield from self._live()
         yield from self._trained()
         for entry in Ledger(self.store, name).entries():
             if entry["decision"] in DATA_DECISIONS:
@@ -120,6 +127,26 @@ class Progress:
                 sentence += f"; {verdict}"
             step = "gate" if entry["decision"] in VERDICTS else "rollout"
             yield f"ledger {entry['sequence']}", step, sentence
+
+    def _live(self) -> Iterator[tuple[str, str, str]]:
+        for window in drift.latest(self.store, self.spec.name, "days", 1):
+            if window["judged"]:
+                said = f"Drift of the answers of {window['window']}: {_drift(window)}"
+                yield f"answers {window['input']}", "live drift", said
+        for day in performance.latest(self.store, self.spec.name, 1):
+            for version in day["versions"]:
+                known = [
+                    f"{kind} {_interval(version[kind]['accuracy'])}"
+                    for kind in KINDS
+                    if version[kind] and "accuracy" in version[kind]
+                ]
+                if known:
+                    yield (
+                        f"performance {day['input']} {version['version']} {version['role']}",
+                        "live performance",
+                        f"Performance of version {version['version']} on {day['day']}: accuracy "
+                        f"{', '.join(known)}, {version['labelled']} of {version['rows']} labelled",
+                    )
 
     def _trained(self) -> Iterator[tuple[str, str, str]]:
         name = self.spec.name
@@ -155,6 +182,10 @@ class Progress:
                 "registered version",
                 f"Registered as version {version['version']}, bundle {version['digest'][:12]}",
             )
+
+
+def _drift(window: dict[str, Any]) -> str:
+    return f"score {window['score']:.2f}; {window['reason']}" if window["drifted"] else "none"
 
 
 def _interval(score: dict[str, Any]) -> str:

@@ -52,6 +52,8 @@ def start(servers: Servers, use_case: str) -> None:
     serving = [python, "-m", "serving", "--use-case", use_case, "--port", str(home.port("serving"))]
     serving += ["--storage-root", home.storage_root(), "--environment", home.environment()]
     serving += ["--log-spool", str(home.spool_folder())]
+    # Soon in the storage, for who looks at what was answered just now.
+    serving += ["--log-roll-seconds", "5"]
     servers.start("serving", serving, environment, home.PROJECT)
 
 

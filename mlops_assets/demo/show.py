@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from mlops_assets import home
+from mlops_assets.demo.drift import Shift
 from mlops_assets.demo.processes import LOGS, Servers, alone, stop_all
 from mlops_assets.demo.progress import Progress, Runs
 from mlops_assets.demo.servers import (
@@ -50,14 +51,15 @@ class DemoError(Exception):
     """Why the demo cannot go on, for a person."""
 
 
-def run_demo(*, once: bool) -> int:
+def run_demo(*, once: bool, drift: bool = False) -> int:
     """Show the loop.
 
     Args:
         once: Exit when the champion has answered, in place of staying up.
+        drift: Then go on with other patients, until what follows from them is decided.
 
     Returns:
-        0 if the champion served, 1 if not.
+        0 if the champion served, and with ``drift`` the loop was closed; 1 if not.
     """
     folder = home.home()
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +75,7 @@ def run_demo(*, once: bool) -> int:
             check_ports()
             servers = Servers(folder)
             try:
-                return _show(servers, once=once)
+                return _show(servers, once=once, drift=drift)
             except KeyboardInterrupt:
                 print("\nStopping ...", flush=True)
                 return 0 if not once else 130
@@ -91,7 +93,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _show(servers: Servers, *, once: bool) -> int:
+def _show(servers: Servers, *, once: bool, drift: bool) -> int:
     spec = load_spec(USE_CASE)
     store = Storage(home.storage_root())
     progress = Progress(store, spec)
@@ -104,11 +106,7 @@ def _show(servers: Servers, *, once: bool) -> int:
     served: dict[str, Any] | None = None
     deadline = time.monotonic() + DEADLINE_SECONDS
     while served is None:
-        ended = servers.ended()
-        if ended is not None:
-            name, code = ended
-            tail = servers.log(name).read_text(encoding="utf-8", errors="replace")[-1500:]
-            raise DemoError(f"{name} ended with code {code}; its log ends:\n{tail}")
+        _still_up(servers)
         # Much may have landed: as long as something is at work, there is something to wait for.
         if time.monotonic() > deadline and not runs.busy():
             raise DemoError(
@@ -130,16 +128,46 @@ def _show(servers: Servers, *, once: bool) -> int:
         start_exporter(servers)
         _wait_for_pages(servers)
     _summary(store, spec, served, progress)
-    if once:
-        return 0
+    shift = Shift(store, spec, progress) if drift else None
+    try:
+        if shift is not None:
+            _close_the_loop(servers, shift)
+        return 0 if once else _stay(servers, progress)
+    finally:
+        if shift is not None and shift.traffic is not None:
+            shift.traffic.stop()
+
+
+def _close_the_loop(servers: Servers, shift: Shift) -> None:
+    """Watch what follows from a shifted batch and shifted traffic, up to a decision."""
+    before, deadline = shift.decided(), time.monotonic() + DEADLINE_SECONDS
+    while not (shift.seen() and shift.decided() > before):
+        _still_up(servers)
+        if time.monotonic() > deadline:
+            raise DemoError(f"no decision after {DEADLINE_SECONDS:g} s; `mlops status` says more")
+        start_mlflow(servers)
+        shift.look()
+        shift.progress.tell()
+        time.sleep(POLL_SECONDS)
+    shift.progress.tell()
+    shift.summary()
+
+
+def _stay(servers: Servers, progress: Progress) -> int:
     print("\nPress Ctrl-C to stop.", flush=True)
     while True:
-        ended = servers.ended()
-        if ended is not None:
-            raise DemoError(f"{ended[0]} ended with code {ended[1]}; see {servers.log(ended[0])}")
+        _still_up(servers)
         start_mlflow(servers)
         progress.tell()
         time.sleep(1)
+
+
+def _still_up(servers: Servers) -> None:
+    ended = servers.ended()
+    if ended is not None:
+        name, code = ended
+        tail = servers.log(name).read_text(encoding="utf-8", errors="replace")[-1500:]
+        raise DemoError(f"{name} ended with code {code}; its log ends:\n{tail}")
 
 
 def _wait_for_pages(servers: Servers) -> None:

@@ -35,8 +35,8 @@ def checks(spec: UseCase) -> Checks:
 
 
 def partitions(spec: UseCase) -> dg.DailyPartitionsDefinition:
-    """The days of the prediction log, in UTC."""
-    return dg.DailyPartitionsDefinition(start_date=spec.drift.since.isoformat())
+    """The days of the prediction log, in UTC; today's, as far as it is known, if a person asks."""
+    return dg.DailyPartitionsDefinition(start_date=spec.drift.since.isoformat(), end_offset=1)
 
 
 def outstanding(store: Storage, spec: UseCase, now: datetime) -> list[tuple[str, str]]:
