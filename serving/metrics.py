@@ -23,6 +23,10 @@ from serving.prediction_log.log import PredictionLog
 _SECONDS: Final = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 )  # fmt: skip
+# Finer: two versions are compared by it, and a bucket is how far apart they must be to differ.
+_ANSWER_SECONDS: Final = tuple(
+    digit * 10.0**power for power in range(-4, 1) for digit in (1, 1.5, 2, 3, 5, 7)
+)
 _TENTHS: Final = tuple(i / 10 for i in range(1, 11))
 _ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 _DIFFERENCES: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -64,6 +68,14 @@ class Metrics:
         self._stage_seconds = histogram(
             "stage_seconds", "Time of one stage of a batch", _SECONDS, "use_case", "stage"
         )
+        self._answer_seconds = histogram(
+            "answer_seconds", "Time of a request in queue, features and model of who answers it",
+            _ANSWER_SECONDS, "use_case", "role", "version",
+        )  # fmt: skip
+        self._answer_errors = counter(
+            "answer_errors", "Requests that a version was asked and did not answer",
+            "use_case", "role", "version", "reason",
+        )  # fmt: skip
         self._batch_rows = histogram(
             "batch_rows", "Rows that were computed together", _ROWS, "use_case"
         )
@@ -75,8 +87,9 @@ class Metrics:
             "use_case", "role", "version",
         )  # fmt: skip
         self._out_of_range = counter(
-            "out_of_range", "Values outside of what training saw", "use_case", "column"
-        )
+            "out_of_range", "Values outside of what training saw",
+            "use_case", "role", "version", "column",
+        )  # fmt: skip
         self._challenger = counter(
             "challenger_fallbacks", "Requests the champion answered in a challenger's place",
             "use_case", "reason",
@@ -113,10 +126,10 @@ class Metrics:
         )
         self._own = (
             self._requests, self._request_seconds, self._refused, self._stage_seconds,
-            self._batch_rows, self._predictions, self._probability, self._out_of_range,
-            self._challenger, self._shadow, self._shadow_difference, self._swaps, self._failures,
-            self._log_dropped, self._log_stored, self._ready, self._log_records, self._log_bytes,
-            self._log_seconds,
+            self._answer_seconds, self._answer_errors, self._batch_rows, self._predictions,
+            self._probability, self._out_of_range, self._challenger, self._shadow,
+            self._shadow_difference, self._swaps, self._failures, self._log_dropped,
+            self._log_stored, self._ready, self._log_records, self._log_bytes, self._log_seconds,
         )  # fmt: skip
         self._seen: dict[str, int] = {}
         for use_case in use_cases:
@@ -159,9 +172,17 @@ class Metrics:
         self._of(self._predictions, use_case, role, version, label).inc()
         self._of(self._probability, use_case, role, version).observe(probability)
 
-    def out_of_range(self, use_case: str, column: str) -> None:
-        """Count a value outside of what training saw."""
-        self._of(self._out_of_range, use_case, column).inc()
+    def answered(self, use_case: str, role: str, version: str, seconds: float) -> None:
+        """Record how long a version took for the rows of one request."""
+        self._of(self._answer_seconds, use_case, role, version).observe(seconds)
+
+    def unanswered(self, use_case: str, role: str, version: str, reason: str) -> None:
+        """Count a request that a version did not answer: refused, late, failed or resting."""
+        self._of(self._answer_errors, use_case, role, version, reason).inc()
+
+    def out_of_range(self, use_case: str, role: str, version: str, column: str) -> None:
+        """Count a value outside of what a version's training saw."""
+        self._of(self._out_of_range, use_case, role, version, column).inc()
 
     def fallback(self, use_case: str, reason: str) -> None:
         """Count a request that the champion answered in a challenger's place."""
@@ -171,8 +192,11 @@ class Metrics:
         """Count rows of a shadow: agreed, disagreed, dropped or failed."""
         self._of(self._shadow, use_case, outcome).inc(rows)
 
-    def shadow_difference(self, use_case: str, difference: float) -> None:
-        """Record how far a shadow's probability was from the answer."""
+    def shadow_score(
+        self, use_case: str, version: str, probability: float, difference: float
+    ) -> None:
+        """Record a shadow's probability, and how far it was from the answer."""
+        self._of(self._probability, use_case, "shadow", version).observe(probability)
         self._of(self._shadow_difference, use_case).observe(difference)
 
     def follows(self, use_case: str, roles: Mapping[str, tuple[str, str]]) -> None:

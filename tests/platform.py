@@ -14,8 +14,9 @@ import dagster as dg
 from mlops_assets.defs import recovery, resources
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.spec.rollout import Rollout
 from mlops_assets.lib.spec.specs import load_spec
-from mlops_assets.lib.spec.use_case import Rollout, UseCase
+from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
 from mlops_assets.resources.rollout_target import TargetError

@@ -214,7 +214,7 @@ class Predict:
             found = described(served, prediction_id, row, probability)
             metrics.prediction(name, served.name, version, str(found["class"]), probability)
             for warned in found["warnings"]:
-                metrics.out_of_range(name, warned["column"])
+                metrics.out_of_range(name, served.name, version, warned["column"])
             answers.append(found)
         return answers
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any, Final
 
 from serving.bundle.contract import Row, RowError
@@ -101,7 +101,7 @@ class UseCase:
         if challenger is not None and self._chosen(state, challenger, "challenger", key):
             answer = await self._challenge(challenger, champion, payloads, rows)
         if answer is None:
-            scored = await champion.lane.submit(rows, self._settings.answer_seconds)
+            scored = await self._score(champion, rows)
             answer = Answer(champion, rows, scored)
         tell(answer)
         shadow = state.roles.get(SHADOW)
@@ -158,10 +158,20 @@ class UseCase:
         """
         served = self.find(version)
         rows = read_rows(served, payloads)
-        scored = await served.lane.submit(rows, self._settings.answer_seconds)
-        answer = Answer(served, rows, scored)
+        answer = Answer(served, rows, await self._score(served, rows))
         tell(answer)
         return answer
+
+    async def _score(self, served: Served, rows: Sequence[Row]) -> Scored:
+        """Have rows computed by whoever must, and record how that went."""
+        about, started = (self.name, served.name, served.role.version), perf_counter()
+        try:
+            scored = await served.lane.submit(rows, self._settings.answer_seconds)
+        except Exception as error:
+            self._metrics.unanswered(*about, _reason(error))
+            raise
+        self._metrics.answered(*about, perf_counter() - started)
+        return scored
 
     def _chosen(self, state: Following, served: Served, purpose: str, key: str) -> bool:
         percent = served.role.percent
@@ -173,25 +183,27 @@ class UseCase:
     async def _challenge(
         self, challenger: Served, champion: Served, payloads: Sequence[object], rows: Sequence[Row]
     ) -> Answer | None:
-        if monotonic() < self._resting_until:
-            self._metrics.fallback(self.name, "resting")
-            return None
+        about, started = (self.name, CHALLENGER, challenger.role.version), perf_counter()
+        reason = "resting"
         try:
-            own = _own_rows(challenger, champion, payloads, rows)
-            async with asyncio.timeout(self._settings.challenger_seconds):
-                scored = await challenger.lane.submit(own, self._settings.challenger_seconds)
-        except (RowError, FeatureError) as error:
-            # The row's fault, or the contract's: no reason to leave the challenger alone.
-            self._metrics.fallback(self.name, "refused")
-            log.debug("challenger refused", extra={"fields": {"error": type(error).__name__}})
-            return None
+            if monotonic() >= self._resting_until:
+                own = _own_rows(challenger, champion, payloads, rows)
+                async with asyncio.timeout(self._settings.challenger_seconds):
+                    scored = await challenger.lane.submit(own, self._settings.challenger_seconds)
+                self._failures = 0
+                self._metrics.answered(*about, perf_counter() - started)
+                return Answer(challenger, own, scored)
         except Exception as error:
-            late = isinstance(error, BusyError | LateError | TimeoutError)
-            self._metrics.fallback(self.name, "late" if late else "failed")
-            self._note_failure(challenger, error)
-            return None
-        self._failures = 0
-        return Answer(challenger, own, scored)
+            reason = _reason(error)
+            if reason == "refused":
+                # The row's fault, or the contract's: no reason to leave the challenger alone.
+                fields = {"error": type(error).__name__}
+                log.debug("challenger refused", extra={"fields": fields})
+            else:
+                self._note_failure(challenger, error)
+        self._metrics.fallback(self.name, reason)
+        self._metrics.unanswered(*about, reason)
+        return None
 
     def _note_failure(self, challenger: Served, error: Exception) -> None:
         self._failures += 1
@@ -222,20 +234,23 @@ class UseCase:
             return
         try:
             own = _own_rows(shadow, champion, payloads, rows)
-            scored = await shadow.lane.submit(own, self._settings.answer_seconds)
+            scored = await self._score(shadow, own)
         except (BusyError, LateError):
             self._metrics.shadow(self.name, "dropped", count)
             return
         except Exception as error:
             self._metrics.shadow(self.name, "failed", count)
+            if isinstance(error, RowError):  # what is wrong with the scores `_score` has counted
+                self._metrics.unanswered(self.name, SHADOW, shadow.role.version, "refused")
             log.debug("shadow failed", extra={"fields": {"error": type(error).__name__}})
             return
         tell(Answer(shadow, own, scored))
         answered, cast = answer.scored.probabilities.tolist(), scored.probabilities.tolist()
+        version = shadow.role.version
         for ours, theirs in zip(answered, cast, strict=True):
             same = answer.served.bundle.classify(ours) == shadow.bundle.classify(theirs)
             self._metrics.shadow(self.name, "agreed" if same else "disagreed", 1)
-            self._metrics.shadow_difference(self.name, abs(ours - theirs))
+            self._metrics.shadow_score(self.name, version, theirs, abs(ours - theirs))
 
 
 def read_rows(served: Served, payloads: Sequence[object]) -> list[Row]:
@@ -256,3 +271,11 @@ def _own_rows(
     # Nearly always the contract is the same, and so is what it made of the rows.
     same = served.bundle.contract_digest == champion.bundle.contract_digest
     return rows if same else read_rows(served, payloads)
+
+
+def _reason(error: Exception) -> str:
+    """In a word, why a version did not answer."""
+    if isinstance(error, RowError | FeatureError):
+        return "refused"
+    late = isinstance(error, BusyError | LateError | TimeoutError)
+    return "late" if late else "failed"

@@ -16,24 +16,17 @@ from mlops_assets.lib.spec.alerts import Alerts
 from mlops_assets.lib.spec.card import Card
 from mlops_assets.lib.spec.drift import Drift
 from mlops_assets.lib.spec.gate import Decision, Gate
-from mlops_assets.lib.spec.model import Model
 from mlops_assets.lib.spec.performance import LabelSource, Performance
 from mlops_assets.lib.spec.quality import Quality
 from mlops_assets.lib.spec.retention import Retention
 from mlops_assets.lib.spec.retrain import Retrain
+from mlops_assets.lib.spec.rollout import Rollout
 from mlops_assets.lib.spec.split import Split
 from mlops_assets.lib.spec.training_plan import Training
 
 # On average; a block without any is then rare (Poisson: 0.7 %), and is an error that says so.
 POSITIVES_OF_A_BLOCK = 5
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-
-
-class Rollout(Model):
-    """How long a rollout waits for the new version to answer, and how often it is tried again."""
-
-    timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
-    attempts: Annotated[int, Field(ge=1, le=20)] = 3
 
 
 class UseCase(BaseModel):

@@ -1,0 +1,1 @@
+"""Judging a version by what the app counted of it: pure functions of numbers."""
