@@ -3,9 +3,11 @@
 import dagster as dg
 from pydantic import Field
 
+from mlops_assets.automation.jobs import PRIORITY_TAG
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.operations.decide import Answer, decide
-from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
+from mlops_assets.resources import MlflowTracking, RolloutTarget, StorageRoot
+from mlops_assets.rollout.control import ACTIONS, control
 from mlops_assets.rollout.rollback import decide_rollback
 from mlops_assets.rollout.rollout import Rollout
 from mlops_assets.stages.gate import BatchChecks
@@ -30,11 +32,21 @@ class RollBack(dg.Config):
     )
 
 
+class Control(dg.Config):
+    """What to do about the rollout that is under way."""
+
+    action: str = Field(
+        description="pause, resume, promote (leave the remaining steps out) or abort"
+    )
+    by: str = Field(description="Who decides.")
+    reason: str = Field(description="Why, in a line. To promote or abort goes into the ledger.")
+
+
 ANSWERS: dict[str, Answer] = {"approve": "approve", "reject": "reject", "promote": "promote"}
 
 
 def build(spec: UseCase, batch_checks: BatchChecks, tags: dict[str, str]) -> dg.Definitions:
-    """The jobs ``<use case>_decide`` and ``<use case>_rollback``."""
+    """The jobs ``<use case>_decide``, ``…_rollback`` and ``…_rollout_control``."""
 
     @dg.op(name=f"{spec.name}_decision")
     def decision(
@@ -68,7 +80,7 @@ def build(spec: UseCase, batch_checks: BatchChecks, tags: dict[str, str]) -> dg.
         config: RollBack,
         storage: StorageRoot,
         mlflow: MlflowTracking,
-        target: LocalTarget,
+        target: RolloutTarget,
     ) -> None:
         store, ledger = storage.open(), storage.ledger(spec.name)
         try:
@@ -79,6 +91,25 @@ def build(spec: UseCase, batch_checks: BatchChecks, tags: dict[str, str]) -> dg.
             raise dg.Failure(str(error)) from error
         served = Rollout(spec, store, ledger, mlflow, target).carry_out(move, config.by)
         context.log.info(f"{served.said} after {served.seconds:.1f} s")
+
+    @dg.op(name=f"{spec.name}_control")
+    def control_rollout(
+        context: dg.OpExecutionContext,
+        config: Control,
+        storage: StorageRoot,
+        target: RolloutTarget,
+    ) -> None:
+        action = next((each for each in ACTIONS if each == config.action), None)
+        if action is None:
+            raise dg.Failure(f"action: {config.action!r}: one of {', '.join(ACTIONS)}")
+        store, ledger = storage.open(), storage.ledger(spec.name)
+        try:
+            said = control(
+                spec, store, ledger, target, action, actor=config.by, reason=config.reason
+            )
+        except ValueError as error:
+            raise dg.Failure(str(error)) from error
+        context.log.info(said)
 
     @dg.job(
         name=f"{spec.name}_decide",
@@ -96,4 +127,14 @@ def build(spec: UseCase, batch_checks: BatchChecks, tags: dict[str, str]) -> dg.
     def rollback_job() -> None:
         roll_back()
 
-    return dg.Definitions(jobs=[decide_job, rollback_job])
+    @dg.job(
+        name=f"{spec.name}_rollout_control",
+        description="Pause, resume, promote early or abort the rollout that is under way: fill in "
+        "the form.",
+        # Before whatever else waits in the queue.
+        tags=tags | {PRIORITY_TAG: "3"},
+    )
+    def control_job() -> None:
+        control_rollout()
+
+    return dg.Definitions(jobs=[decide_job, rollback_job, control_job])

@@ -10,7 +10,7 @@ from mlops_assets.lib.records import desired_state
 from mlops_assets.lib.records.history import awaiting_approval, awaiting_rollout, champion
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.operations.decide import expire
-from mlops_assets.resources import LocalTarget, MlflowTracking, StorageRoot
+from mlops_assets.resources import MlflowTracking, RolloutTarget, StorageRoot
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.rollout.alias import misplaced
 from mlops_assets.stages import rollout
@@ -31,7 +31,7 @@ def rollout_sensor(spec: UseCase, job: str) -> dg.SensorDefinition:
         description=f"Rolls out the version of {spec.name} that its ledger has approved.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, storage: StorageRoot, target: LocalTarget
+        context: dg.SensorEvaluationContext, storage: StorageRoot, target: RolloutTarget
     ) -> dg.SensorResult:
         ledger, now = storage.ledger(spec.name), datetime.now(UTC)
         for entry in expire(spec, ledger, now):
@@ -40,17 +40,22 @@ def rollout_sensor(spec: UseCase, job: str) -> dg.SensorDefinition:
         move = awaiting_rollout(entries)
         subject = move and move["hash"]
         if move is None:
-            role = desired_state.read(storage.open(), spec.name, target.environment)
-            served = role.get("champion", {}).get("digest")
+            roles = desired_state.read(storage.open(), spec.name, target.environment)
+            served = roles.get("champion", {}).get("digest")
+            on_trial = sorted(roles.keys() - {"champion"})
             move = champion(entries)
-            if move is None or served == move["bundle"]:
+            if move is None or (served == move["bundle"] and not on_trial):
                 waiting = ", ".join(entry["version"] for entry in awaiting_approval(entries))
                 said = f"version {waiting} waits for a person to approve it" if waiting else ""
                 return result(context, [], said or "the ledger has nothing to roll out")
-            subject = f"{move['hash']}/{served}"
+            subject = "/".join([move["hash"], str(served), *on_trial])
+            names = [
+                short(served) if served else "no champion",
+                *(f"a {name}" for name in on_trial),
+            ]
             context.log.error(
-                f"the desired state names {short(served) if served else 'no champion'}, and the "
-                f"ledger version {move['version']}, which is put back"
+                f"the desired state names {' and '.join(names)}, and the ledger version "
+                f"{move['version']} alone, which is put back"
             )
         age = (now - datetime.fromisoformat(move["time"])).total_seconds()
         if move["decision"] == "rolled_back" and 0 <= age < BY_HAND_SECONDS:

@@ -34,6 +34,16 @@ def add(commands: Commands) -> None:
     _by(rollback)
     rollback.set_defaults(run=_rollback)
 
+    control = commands.add_parser("rollout", help="hold, hurry or stop a rollout under way")
+    control.add_argument("use_case")
+    control.add_argument(
+        "action",
+        choices=("pause", "resume", "promote", "abort"),
+        help="promote: leave the remaining steps out; abort: put back what served before",
+    )
+    _by(control)
+    control.set_defaults(run=_control)
+
 
 def _by(command: argparse.ArgumentParser) -> None:
     command.add_argument("--by", help="who decides; default: your user name")
@@ -88,4 +98,17 @@ def _rollback(options: argparse.Namespace) -> int:
 
     rollout.carry_out(move, actor, say)
     say(f"version {move['version']} is the champion, in the ledger and in MLflow")
+    return 0
+
+
+def _control(options: argparse.Namespace) -> int:
+    from mlops_assets.resources import LocalTarget
+    from mlops_assets.resources.anchor import open_ledger
+    from mlops_assets.rollout.control import control
+
+    spec, store = load_spec(options.use_case), Storage(home.storage_root())
+    actor, ledger = options.by or getpass.getuser(), open_ledger(store, spec.name)
+    target = LocalTarget(url=home.url("serving"), environment=home.environment())
+    action, reason = options.action, options.reason
+    print(control(spec, store, ledger, target, action, actor=actor, reason=reason))
     return 0

@@ -45,6 +45,18 @@ def call(
         urllib.error.HTTPError: With the server's own words, for a status of 400 or more.
         OSError: If nothing answers in time.
     """
+    return json.loads(content(url, body, timeout=timeout, headers=headers, ca=ca))
+
+
+def content(
+    url: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    timeout: float = 5.0,
+    headers: Mapping[str, str] | None = None,
+    ca: Path | None = None,
+) -> bytes:
+    """Ask for an answer of any kind; see ``call``."""
     sent = {"content-type": "application/json"}
     if key := os.environ.get(API_KEY_VARIABLE):
         sent["x-api-key"] = key
@@ -55,4 +67,5 @@ def call(
         headers=sent,
     )
     with _opener(ca)(request, timeout=timeout) as response:
-        return json.load(response)
+        read: bytes = response.read()
+    return read

@@ -1,12 +1,14 @@
 """Carries out a decision of the ledger that a version is to serve.
 
-The ledger says that it begins, the desired state moves, the serving app follows, the version
-answers a golden row, the alias ``champion`` moves and the ledger says ``promoted``. Every step may
-be done twice, so that a rollout which was killed is finished by the next one. A version that does
-not answer is taken back. Two at once do no harm: the newer decision wins, and the one that carried
-out an older one notices and leaves everything alone.
+The ledger says that it begins, an approved version passes the steps of the spec, the desired state
+moves, the serving app follows, the version answers a golden row, the alias ``champion`` moves and
+the ledger says ``promoted``. Every part may be done twice, so that a rollout which was killed is
+finished by the next one. A version that does not answer, or fails a step, is taken back. Two at
+once do no harm: the newer decision wins, and the one that carried out an older one notices and
+leaves everything alone. A person who goes back never waits for a step.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,13 +17,17 @@ from typing import Any
 from mlops_assets.lib.bundles.bundle import verify_stored
 from mlops_assets.lib.records import desired_state
 from mlops_assets.lib.records.desired_state import OvertakenError, TakenBackError
-from mlops_assets.lib.records.history import Entry, awaiting_rollout, champion
+from mlops_assets.lib.records.history import Entry, awaiting_rollout, champion, last_decision
 from mlops_assets.lib.records.ledger import Kind, Ledger, MovedOnError
+from mlops_assets.lib.records.rollouts import Rollouts
+from mlops_assets.lib.rollout_analysis.counters import Counters
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources.mlflow import MlflowTracking
-from mlops_assets.resources.rollout_target import LocalTarget, TargetError
+from mlops_assets.resources.rollout_target import RolloutTarget, TargetError
+from mlops_assets.rollout import prometheus
 from mlops_assets.rollout.smoke_test import smoke_test
+from mlops_assets.rollout.trial import FailedTrialError, Trial
 from serving.bundle.manifest import BundleError
 
 
@@ -55,16 +61,26 @@ class Rollout:
         store: Storage,
         ledger: Ledger,
         mlflow: MlflowTracking,
-        target: LocalTarget,
+        target: RolloutTarget,
     ) -> None:
         self.spec = spec
         self.store = store
         self.ledger = ledger
         self.mlflow = mlflow
         self.target = target
+        self.rollouts = Rollouts(store, spec.name, target.environment)
+        # Which entry of the ledger the desired state follows, and how long the ledger was when it
+        # was last read.
+        self._claim = 0
+        self._known = -1
+        self._expedited = False
 
     def carry_out(
-        self, move: Entry, actor: str, say: Callable[[str], None] = lambda _: None
+        self,
+        move: Entry,
+        actor: str,
+        say: Callable[[str], None] = lambda _: None,
+        judged: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> Served:
         """Make the version of a decision serve. It may be done again at any time.
 
@@ -73,15 +89,14 @@ class Rollout:
                 which is then only made to serve again.
             actor: Who carries it out.
             say: Told what has been reached.
+            judged: Told of each step that is over, as ``lib.records.rollouts`` keeps it.
 
         Raises:
-            TakenBackError: If the version does not answer, for which the ledger says ``aborted``,
-                or was rejected meanwhile.
+            TakenBackError: If the version does not answer or fails a step, for which the ledger
+                says ``aborted``, or was rejected meanwhile.
             OvertakenError: If a newer decision was written meanwhile. It is left to that one.
         """
-        digest = move["bundle"]
-        role = {"version": move["version"], "bundle": move["path"], "digest": digest}
-        role |= {"percent": 100}
+        role = {"version": move["version"], "bundle": move["path"], "digest": move["bundle"]}
         facts = {
             **{name: move[name] for name in ("version", "bundle", "path")},
             **{name: move.get(name) for name in ("training_set", "wanted")},
@@ -91,26 +106,95 @@ class Rollout:
         }
         before = self._begin(move, facts)
         try:
-            verify_stored(self.store, move["path"], digest)
-            self._desire(move, {"champion": role})
+            verify_stored(self.store, move["path"], move["bundle"])
+            if self._has_steps(move, before):
+                facts |= {"steps": self._trial(move, role, before, say, judged)}
+            full = {"champion": role | {"percent": 100}}
+            self._desire(move, full)
             timeout = self.spec.rollout.timeout_seconds
-            seconds = self.target.wait_for(self.spec.name, digest, timeout)
+            seconds = self.target.wait_for(self.spec.name, full, timeout)
             said, answer = smoke_test(self.store, self.target, self.spec, role)
             say(said)
             self._crown(move, facts)
+        except FailedTrialError as error:
+            facts |= {"final": True, "verdict": error.verdict}
+            self._take_back(move, facts, before, str(error))
+            raise TakenBackError(str(error)) from error
         except (TargetError, BundleError, _RejectedError) as error:
             self._take_back(move, facts, before, str(error))
             raise TakenBackError(str(error)) from error
-        return Served(role, seconds, said, answer)
+        return Served(full["champion"], seconds, said, answer)
+
+    def _has_steps(self, move: Entry, before: dict[str, Any]) -> bool:
+        """Whether the version is tried first: one that served once, or alone, is not."""
+        served = before.get("champion", {}).get("digest")
+        is_new = move["decision"] == "approved" and served not in (None, move["bundle"])
+        return is_new and bool(self.spec.rollout.steps)
+
+    def _trial(
+        self,
+        move: Entry,
+        role: dict[str, Any],
+        before: dict[str, Any],
+        say: Callable[[str], None],
+        judged: Callable[[dict[str, Any]], None],
+    ) -> list[dict[str, str]]:
+        """Let the version pass the steps; give the name and the verdict of each."""
+        trial = Trial(
+            spec=self.spec,
+            store=self.store,
+            target=self.target,
+            rollouts=self.rollouts,
+            move=move,
+            role=role,
+            champion=before["champion"],
+            counters=self._counters,
+            desire=lambda roles: self._desire(move, roles),
+            expedited=lambda: self._look(move),
+            say=say,
+            judged=judged,
+        )
+        return [
+            {"name": step["name"], "verdict": step["judged"]["verdict"]}
+            for step in trial.run()
+            if "judged" in step
+        ]
+
+    def _counters(self) -> dict[str, Counters]:
+        url = os.environ.get(prometheus.URL_VARIABLE)
+        name = self.spec.name
+        return prometheus.counters(url, name) if url else self.target.counters(name)
+
+    def _look(self, move: Entry) -> bool:
+        """Whether a person wants the remaining steps left out; stops as ``_still_wanted`` does.
+
+        The ledger is read only when it has grown.
+        """
+        length = self.ledger.length()
+        if length != self._known:
+            entries = self.ledger.verify()
+            self._still_wanted(move, entries)
+            self._expedited = any(
+                entry["decision"] == "expedited" and entry["decision_of"] == move["sequence"]
+                for entry in entries
+            )
+            self._known = length
+        return self._expedited
 
     def _begin(self, move: Entry, facts: dict[str, Any]) -> dict[str, Any]:
         """Say in the ledger that what serves is about to change: without a ledger nothing moves.
 
         Returns:
-            The roles to go back to.
+            The roles to go back to: whoever was on trial then is not among them.
         """
-        state = desired_state.read(self.store, self.spec.name, self.target.environment)
+        found = desired_state.read(self.store, self.spec.name, self.target.environment)
+        state = {name: role for name, role in found.items() if name == "champion"}
+        self._claim, self._known = move["sequence"], -1
         if move["decision"] == "promoted":
+            # What has been decided since has left it the champion.
+            entries = self.ledger.verify()
+            self._still_wanted(move, entries)
+            self._claim = len(entries)
             return state
         while True:
             entries = self.ledger.verify()
@@ -141,7 +225,11 @@ class Rollout:
                 f"entry {newest['sequence']} of the ledger ({newest['decision']} version "
                 f"{newest['version']}) is newer than entry {move['sequence']}: it is left to that"
             )
-        raise _RejectedError(f"entry {move['sequence']} of the ledger does not hold any more")
+        said = f"entry {move['sequence']} of the ledger does not hold any more"
+        last = last_decision(entries, move["bundle"])
+        if last is not None and last["sequence"] > move["sequence"] and last.get("reasons"):
+            said += f": {last['decision']} by {last['actor']}: {'; '.join(last['reasons'])}"
+        raise _RejectedError(said)
 
     def _desire(self, move: Entry, roles: dict[str, Any]) -> None:
         name, environment = self.spec.name, self.target.environment
@@ -150,9 +238,12 @@ class Rollout:
             name,
             environment,
             roles,
-            decision=move["sequence"],
+            decision=self._claim,
+            # Other customers meet the next version first.
+            salt=move["hash"][:12],
             newest=lambda: len(self.ledger.verify()),
         )
+        self.target.apply(name, roles)
 
     def _take_back(
         self, move: Entry, facts: dict[str, Any], before: dict[str, Any], why: str
@@ -160,10 +251,16 @@ class Rollout:
         if move["decision"] == "promoted":
             return  # the champion is what should serve, whatever was there
         now = desired_state.read(self.store, self.spec.name, self.target.environment)
-        if now.get("champion", {}).get("digest") == move["bundle"]:
+        if any(role.get("digest") == move["bundle"] for role in now.values()):
             self._desire(move, before)
+        self._ended(move, why)
         with suppress(_RejectedError):  # the ledger has said so already
             self._write("aborted", move, {**facts, "reasons": [why]})
+
+    def _ended(self, move: Entry, why: str) -> None:
+        progress = self.rollouts.progress(move)
+        if progress["steps"]:
+            self.rollouts.save(move, progress | {"ended": why})
 
     def _crown(self, move: Entry, facts: dict[str, Any]) -> None:
         """Move the alias, and say so in the ledger last.
@@ -180,6 +277,7 @@ class Rollout:
             if crowned is not None:
                 self.mlflow.crown(self.spec.name, crowned["version"])
             raise
+        self._ended(move, "promoted")
         if promoted is not None:
             self.mlflow.describe(self.spec.name, move, promoted)
 

@@ -45,6 +45,7 @@ def write(
     roles: dict[str, Any],
     *,
     decision: int = 0,
+    salt: str = "",
     newest: Callable[[], int] | None = None,
 ) -> None:
     """Say what should serve.
@@ -55,6 +56,7 @@ def write(
         environment: Where, for example ``dev``.
         roles: By role: ``version``, ``bundle`` (a key of the storage), ``digest``, ``percent``.
         decision: Number of the ledger's entry that wants it so.
+        salt: Chooses, with the key of a request, which of them a challenger answers.
         newest: Gives the number of the ledger's newest entry. A state that claims a later one was
             not written by a rollout, or is of a ledger that is lost, and holds nobody up.
 
@@ -74,6 +76,7 @@ def write(
         "environment": environment,
         "updated_at": datetime.now(UTC).isoformat(),
         "decision": decision,
+        "salt": salt,
         "roles": roles,
     }
     storage.write_json(key(use_case, environment), state)

@@ -38,14 +38,27 @@ def awaiting_rollout(entries: list[Entry]) -> Entry | None:
 
     A bundle that is promoted while a newer one is approved settles its own decision only. One that
     was made of a batch that has been withdrawn waits for nothing, unless a person wants it back.
+    One that was taken back for what it did, or by a person, waits for another decision; one whose
+    rollout could not be carried out is tried again.
     """
     settled, out = set(), withdrawn(entries)
     for entry in reversed(entries):
         if entry["decision"] in MOVES:
             bad = entry["decision"] == "approved" and out & set(entry.get("batches", ()))
             return None if bad or entry.get("bundle") in settled else entry
-        if entry["decision"] in ("promoted", "rejected"):
+        if entry["decision"] in ("promoted", "rejected") or entry.get("final"):
             settled.add(entry.get("bundle"))
+    return None
+
+
+def under_way(entries: list[Entry]) -> tuple[Entry, Entry] | None:
+    """The decision that is being carried out, and the entry that says that this has begun."""
+    move = awaiting_rollout(entries)
+    if move is None or move["decision"] != "approved":
+        return None
+    for entry in reversed(entries):
+        if entry["decision"] == "rolling_out" and entry["decision_of"] == move["sequence"]:
+            return move, entry
     return None
 
 

@@ -19,6 +19,7 @@ Kind = Literal[
     "pending",  # the gate has nothing against it, and a person must approve
     "expired",  # nobody did in time
     "rolling_out",  # a rollout has begun, and is about to change what serves
+    "expedited",  # a person wants the rest of its steps left out
     "promoted",  # it serves, and is the champion
     "aborted",  # it did not, and was taken back
     "rolled_back",  # a person wants a former champion back
@@ -69,6 +70,10 @@ class Ledger:
     def entries(self) -> list[dict[str, Any]]:
         """Every readable entry, first to last, as it lies there (``verify`` judges it)."""
         return [entry for _, entry, _ in self._files() if entry.keys() >= OWN_FIELDS]
+
+    def length(self) -> int:
+        """How many entries there are by their names, which costs little enough to ask often."""
+        return sum(name.endswith(".json") for name in self.storage.list(self.prefix))
 
     def _files(self) -> list[tuple[str, dict[str, Any], bytes]]:
         """File name, entry and bytes of each; no entry where the bytes are no JSON object."""
