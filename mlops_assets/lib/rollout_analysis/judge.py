@@ -144,8 +144,7 @@ def _measures(found: Sample, role: Role, limits: Analysis, level: float) -> Iter
     yield measure("p95 of seconds", took[1], limits.latency_p95_seconds, own, (None, both[1]))
 
     rows = min(ours.scores.total, theirs.scores.total)
-    # The bounds are those of many rows.
-    shift = score_shift(ours.scores, theirs.scores, level) if rows >= least else None
+    shift = score_shift(ours.scores, theirs.scores, level) if rows else None
     yield measure("shift of the scores", shift, limits.score_shift, rows, (None, None))
     if role == "shadow":
         rows = found.agreed + found.disagreed

@@ -57,7 +57,7 @@ class Analysis(Model):
         latency_ratio: Its 95th percentile of the time to answer, as a multiple of the champion's.
         latency_floor_seconds: A shorter time counts as this one in the ratio.
         latency_p95_seconds: The same percentile, whatever the champion's is.
-        score_shift: Population stability index of its scores against the champion's.
+        score_shift: Kolmogorov-Smirnov distance of its scores, in ten buckets, from the champion's.
         disagreement: Share of the rows where a shadow's class is not the answer's.
         out_of_range: Share of rows with a value that its training never saw, above the champion's,
             of any column.
@@ -72,7 +72,7 @@ class Analysis(Model):
     latency_ratio: Annotated[float, Field(ge=1)] = 2.0
     latency_floor_seconds: Seconds = 0.005
     latency_p95_seconds: Seconds = 0.5
-    score_shift: Annotated[float, Field(gt=0)] = 0.25
+    score_shift: Share = 0.2
     disagreement: Share = 0.2
     out_of_range: Share = 0.05
     minimum_rows: Annotated[int, Field(ge=20)] = 100
