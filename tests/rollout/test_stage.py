@@ -8,7 +8,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from mlops_assets import launchpad
+from mlops_assets.automation.rolling_out import rollout_sensor
 from mlops_assets.lib.records import desired_state
+from mlops_assets.lib.records.history import champion
 from mlops_assets.operations.status import as_text, status
 from mlops_assets.resources import StorageRoot
 from mlops_assets.rollout.control import control
@@ -28,19 +31,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
         yield small
 
 
+def resources(made: Small) -> dict[str, Any]:
+    root = StorageRoot(root=made.store.root)
+    return {"storage": root, "mlflow": made.mlflow, "target": made.target}
+
+
 def test_the_asset_shows_each_step(made: Small) -> None:
     made.ledger.append("approved", made.version(2))
-    resources = {
-        "storage": StorageRoot(root=made.store.root),
-        "mlflow": made.mlflow,
-        "target": made.target,
-    }
     built = rollout.build(made.spec)
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
             [asset for asset in built.assets or [] if isinstance(asset, dg.AssetsDefinition)],
             instance=instance,
-            resources=resources,
+            resources=resources(made),
         )
         assert result.success
         (observed,) = result.get_asset_observation_events()
@@ -65,7 +68,12 @@ def test_status_shows_the_step_and_a_person_may_hurry_it(
     step = {"name": "canary 25 %", "role": "challenger", "percent": 25, "seconds": 600}
     step["judged"] = {"verdict": "successful", "said": "fine"}
     rollouts.save(move, rollouts.progress(move) | {"steps": [step], "elapsed": 240})
-    control(made.spec, made.store, made.ledger, made.target, "pause", actor="ann", reason="x")
+    form = {"action": "pause", "by": "ann", "reason": "x"}
+    config = {"ops": {f"{USE_CASE}_control": {"config": form}}}
+    jobs = launchpad.build(made.spec, lambda lineage: [], {}).jobs or []
+    job = next(each for each in jobs if each.name == f"{USE_CASE}_rollout_control")
+    assert isinstance(job, dg.JobDefinition)
+    assert job.execute_in_process(config, resources=resources(made)).success
     monkeypatch.setenv("MLOPS_STORAGE_ROOT", made.store.root)
     monkeypatch.setenv("MLOPS_HOME", str(made.home / "nowhere"))
     found = status(made.spec)
@@ -81,6 +89,24 @@ def test_status_shows_the_step_and_a_person_may_hurry_it(
     decisions: list[Any] = [entry["decision"] for entry in made.ledger.verify()]
     assert decisions[-3:] == ["rolling_out", "expedited", "promoted"]
     assert made.roles() == {"champion": "3"}
+
+
+def test_whoever_was_left_on_trial_is_taken_out(made: Small) -> None:
+    entries = made.ledger.verify()
+    crowned = champion(entries)
+    assert crowned is not None
+    other = {"version": "1", "bundle": made.built["1"].path, "digest": made.built["1"].digest}
+    roles = desired_state.read(made.store, USE_CASE, "dev") | {"challenger": other}
+    desired_state.write(made.store, USE_CASE, "dev", roles, decision=len(entries))
+    with dg.DagsterInstance.ephemeral() as instance:
+        given = {name: part for name, part in resources(made).items() if name != "mlflow"}
+        context = dg.build_sensor_context(instance=instance, resources=given)
+        found = rollout_sensor(made.spec, "deploy")(context)
+    assert isinstance(found, dg.SensorResult)
+    assert len(found.run_requests or []) == 1
+    made.rollout().carry_out(crowned, "run")
+    assert made.roles() == {"champion": crowned["version"]}
+    assert made.ledger.verify() == entries
 
 
 def test_another_environment_is_not_touched(made: Small, tmp_path: Path) -> None:
