@@ -15,14 +15,13 @@ from mlops_assets.lib.records.history import (
     champion,
     last_verdict,
     standing,
-    under_way,
     withdrawn,
 )
 from mlops_assets.lib.records.ledger import Ledger
-from mlops_assets.lib.records.rollouts import Rollouts
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic.origin import best_auc
+from mlops_assets.operations import rollout_now
 
 
 def status(spec: UseCase) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def status(spec: UseCase) -> dict[str, Any]:
         "versions": _versions(entries),
         "champion": crowned and {"version": crowned["version"], "digest": crowned["bundle"]},
         "desired": role and {"version": role["version"], "digest": role["digest"]},
-        "rollout": _rollout(store, spec, entries),
+        "rollout": rollout_now.found(store, spec, entries),
         "serving": serving(spec.name),
         "failed_checks": _failed_checks(store, spec),
         "retrain": _retrain(store, spec),
@@ -68,30 +67,6 @@ def _alerts(store: Storage, use_case: str) -> list[dict[str, Any]]:
         for e in entries
         if e.over is None
     ]
-
-
-def _rollout(store: Storage, spec: UseCase, entries: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The step of the rollout that is under way, or None where none is."""
-    found = under_way(entries)
-    if found is None:
-        return None
-    rollouts = Rollouts(store, spec.name, home.environment())
-    progress, held = rollouts.progress(found[0]), rollouts.paused(found[0])
-    steps = progress["steps"]
-    judged = steps[-1].get("judged") if steps else None
-    return {
-        "version": progress["version"],
-        "digest": progress["bundle"],
-        "step": steps[-1]["name"] if steps else None,
-        "percent": steps[-1]["percent"] if steps else None,
-        "number": len(steps),
-        "of": len(spec.rollout.steps),
-        "elapsed": progress["elapsed"],
-        "seconds": steps[-1]["seconds"] * (1 + progress["extended"]) if steps else None,
-        "verdict": judged and judged["verdict"],
-        "said": judged and judged["said"],
-        "paused_by": held and held["actor"],
-    }
 
 
 def _batches(store: Storage, spec: UseCase, out: set[str]) -> list[dict[str, Any]]:
@@ -221,7 +196,7 @@ def as_text(state: dict[str, Any]) -> str:
         entry = state[name]
         lines.append(f"  {name:<10} {_version_line(entry)}")
         if name == "desired" and state["rollout"]:
-            lines.append(f"  rollout    {_rollout_line(state['rollout'])}")
+            lines.append(f"  rollout    {rollout_now.as_line(state['rollout'])}")
     if state["retrain"]:
         when = "due" if state["retrain"]["trigger"] else "not yet"
         lines.append(f"  retrain    {when}: {state['retrain']['reason']}")
@@ -238,16 +213,3 @@ def _version_line(entry: dict[str, Any] | None) -> str:
         return "none"
     ready = "" if entry.get("ready", True) else ", not ready"
     return f"version {entry['version']} ({entry['digest'][:12]}){ready}"
-
-
-def _rollout_line(rollout: dict[str, Any]) -> str:
-    of = f"version {rollout['version']} ({rollout['digest'][:12]})"
-    if rollout["step"] is None:
-        return f"{of}: before its first step"
-    line = (
-        f"{of}: {rollout['step']} (step {rollout['number']} of {rollout['of']}), "
-        f"{rollout['elapsed']:.0f} of {rollout['seconds']:g} s"
-    )
-    if rollout["verdict"]:
-        line += f", so far {rollout['verdict']}: {rollout['said']}"
-    return line + (f"; held by {rollout['paused_by']}" if rollout["paused_by"] else "")

@@ -49,7 +49,7 @@ class Judgement:
         objections: Why it has no blessing. Nobody outvotes them.
         serves: Whether it is the champion: there is nothing to compare it with.
         contest: Its score against the champion's; None without a blessing.
-        barred: The decision by which a person keeps it out, if nobody has let it in again.
+        barred: The decision by which it is kept out, if no person has let it in again.
     """
 
     version: Version
@@ -69,7 +69,8 @@ class Judgement:
         if self.contest is not None and not self.contest.promotion.promotes:
             against.append(f"{self.contest.verdict.said}; {self.contest.promotion.why}")
         if self.barred is not None:
-            done = "rolled back" if self.barred["decision"] == "rolled_back" else "rejected"
+            words = {"rolled_back": "rolled back", "aborted": "taken back from a rollout"}
+            done = words.get(self.barred["decision"], "rejected")
             against.append(
                 f"it was {done} on {self.barred['time'][:10]} by {self.barred['actor']}: only a "
                 "person lets it in again (`mlops promote`)"

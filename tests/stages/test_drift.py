@@ -93,6 +93,7 @@ def test_another_site_drifts_and_stops_nothing(
     lines = as_text(
         dict.fromkeys(("training_set", "best_roc_auc", "champion", "desired", "serving", "retrain"))
         | {
+            "rollout": None,
             "use_case": HEART,
             "batches": state,
             "candidates": [],

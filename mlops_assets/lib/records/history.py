@@ -103,9 +103,10 @@ def until(entries: list[Entry], moment: datetime) -> list[Entry]:
 
 
 def barred(entries: list[Entry]) -> dict[str, Entry]:
-    """Bundles that a person took or kept out of production, and no person has let in since.
+    """Bundles that were taken or kept out of production, and no person has let in since.
 
-    By bundle, the entry that did: a rollback away from it, or a rejection.
+    By bundle, the entry that did: a person's rollback away from it, or rejection, or a rollout that
+    took it back for good.
     """
     out: dict[str, Entry] = {}
     for entry in entries:
@@ -113,7 +114,7 @@ def barred(entries: list[Entry]) -> dict[str, Entry]:
         if entry["decision"] == "rolled_back":
             out[entry["from"]["bundle"]] = entry
             out.pop(entry["bundle"], None)
-        elif by_person and entry["decision"] == "rejected":
+        elif (by_person and entry["decision"] == "rejected") or entry.get("final"):
             out[entry["bundle"]] = entry
         elif by_person and entry["decision"] == "approved":
             out.pop(entry["bundle"], None)
@@ -131,7 +132,7 @@ def standing(entries: list[Entry]) -> dict[str, tuple[Entry, str]]:
         word = entry["decision"]
         if word == "promoted" and crowned is not None and crowned["bundle"] != bundle:
             word = "former champion"
-        if bundle in out and word != "rejected":
+        if bundle in out and word not in ("rejected", "aborted"):
             word = "rolled back"
         found[bundle] = (entry, word)
     return found

@@ -21,6 +21,7 @@ from mlops_assets.lib.records.history import (
     champion,
     former_champions,
     last_decision,
+    under_way,
     until,
 )
 from mlops_assets.lib.records.ledger import GENESIS, Kind, Ledger, LedgerError, MovedOnError
@@ -286,6 +287,17 @@ def test_history_says_what_awaits_its_rollout_and_what_serves(
         assert (None if found is None else found["sequence"]) == number
 
 
+def test_what_was_taken_back_for_good_waits_for_another_decision() -> None:
+    entries = [*history("approved:a", "promoted:a", "approved:b"), for_good("b")]
+    assert under_way(entries) is None
+    assert awaiting_rollout(entries) is None
+    again = [*entries, {**person("approved", "b"), "sequence": 5}]
+    assert awaiting_rollout(again) == again[-1]
+    assert under_way(again) is None
+    begun = [*again, {"decision": "rolling_out", "bundle": "b", "decision_of": 5}]
+    assert under_way(begun) == (again[-1], begun[-1])
+
+
 def test_in_every_history_only_the_newest_approval_awaits() -> None:
     words = [f"{d}:{b}" for d in ("approved", "rejected", "promoted", "aborted") for b in "ab"]
     for length in range(5):
@@ -312,6 +324,10 @@ def back(bundle: str, leaving: str) -> dict[str, Any]:
     return {"decision": "rolled_back", "bundle": bundle, "from": {"bundle": leaving}}
 
 
+def for_good(bundle: str) -> dict[str, Any]:
+    return {"decision": "aborted", "bundle": bundle, "final": True}
+
+
 @pytest.mark.parametrize(
     ("entries", "out"),
     [
@@ -326,6 +342,10 @@ def back(bundle: str, leaving: str) -> dict[str, Any]:
         ([back("a", "b"), person("approved", "b")], ""),
         ([back("a", "b"), back("b", "a")], "a"),
         ([back("a", "c"), back("b", "a")], "ac"),
+        # Nor what a rollout has taken back for good.
+        ([*history("approved:a", "aborted:a"), person("approved", "b")], ""),
+        ([*history("approved:a"), for_good("a"), *history("approved:a")], "a"),
+        ([*history("approved:a"), for_good("a"), person("approved", "a")], ""),
     ],
 )
 def test_history_says_what_a_person_keeps_out(entries: list[dict[str, Any]], out: str) -> None:
