@@ -17,8 +17,8 @@ from typing import Any
 from mlops_assets.lib.bundles.bundle import verify_stored
 from mlops_assets.lib.records import desired_state
 from mlops_assets.lib.records.desired_state import OvertakenError, TakenBackError
-from mlops_assets.lib.records.history import Entry, awaiting_rollout, champion, last_decision
-from mlops_assets.lib.records.ledger import Kind, Ledger, MovedOnError
+from mlops_assets.lib.records.history import Entry, champion
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.records.rollouts import Rollouts
 from mlops_assets.lib.rollout_analysis.counters import Counters
 from mlops_assets.lib.spec.use_case import UseCase
@@ -26,13 +26,10 @@ from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources.mlflow import MlflowTracking
 from mlops_assets.resources.rollout_target import RolloutTarget, TargetError
 from mlops_assets.rollout import prometheus
+from mlops_assets.rollout.decision import Decision, NotWantedError
 from mlops_assets.rollout.smoke_test import smoke_test
 from mlops_assets.rollout.trial import FailedTrialError, Trial
 from serving.bundle.manifest import BundleError
-
-
-class _RejectedError(Exception):
-    """The ledger does not want the version to serve any more."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +66,6 @@ class Rollout:
         self.mlflow = mlflow
         self.target = target
         self.rollouts = Rollouts(store, spec.name, target.environment)
-        # Which entry of the ledger the desired state follows, and how long the ledger was when it
-        # was last read.
-        self._claim = 0
-        self._known = -1
-        self._expedited = False
 
     def carry_out(
         self,
@@ -104,24 +96,27 @@ class Rollout:
             "actor": actor,
             "decision_of": move["sequence"],
         }
-        before = self._begin(move, facts)
+        decision = Decision(self.ledger, move)
+        now = desired_state.read(self.store, self.spec.name, self.target.environment)
+        # Whoever is on trial now does not come back.
+        before = decision.begin(facts, {n: r for n, r in now.items() if n == "champion"})
         try:
             verify_stored(self.store, move["path"], move["bundle"])
             if self._has_steps(move, before):
-                facts |= {"steps": self._trial(move, role, before, say, judged)}
+                facts |= {"steps": self._trial(decision, role, before, say, judged)}
             full = {"champion": role | {"percent": 100}}
-            self._desire(move, full)
+            self._desire(decision, full)
             timeout = self.spec.rollout.timeout_seconds
             seconds = self.target.wait_for(self.spec.name, full, timeout)
             said, answer = smoke_test(self.store, self.target, self.spec, role)
             say(said)
-            self._crown(move, facts)
+            self._crown(decision, facts)
         except FailedTrialError as error:
             facts |= {"final": True, "verdict": error.verdict}
-            self._take_back(move, facts, before, str(error))
+            self._take_back(decision, facts, before, str(error))
             raise TakenBackError(str(error)) from error
-        except (TargetError, BundleError, _RejectedError) as error:
-            self._take_back(move, facts, before, str(error))
+        except (TargetError, BundleError, NotWantedError) as error:
+            self._take_back(decision, facts, before, str(error))
             raise TakenBackError(str(error)) from error
         return Served(full["champion"], seconds, said, answer)
 
@@ -133,7 +128,7 @@ class Rollout:
 
     def _trial(
         self,
-        move: Entry,
+        decision: Decision,
         role: dict[str, Any],
         before: dict[str, Any],
         say: Callable[[str], None],
@@ -145,12 +140,12 @@ class Rollout:
             store=self.store,
             target=self.target,
             rollouts=self.rollouts,
-            move=move,
+            move=decision.move,
             role=role,
             champion=before["champion"],
             counters=self._counters,
-            desire=lambda roles: self._desire(move, roles),
-            expedited=lambda: self._look(move),
+            desire=lambda roles: self._desire(decision, roles),
+            expedited=decision.is_expedited,
             say=say,
             judged=judged,
         )
@@ -165,113 +160,49 @@ class Rollout:
         name = self.spec.name
         return prometheus.counters(url, name) if url else self.target.counters(name)
 
-    def _look(self, move: Entry) -> bool:
-        """Whether a person wants the remaining steps left out; stops as ``_still_wanted`` does.
-
-        The ledger is read only when it has grown.
-        """
-        length = self.ledger.length()
-        if length != self._known:
-            entries = self.ledger.verify()
-            self._still_wanted(move, entries)
-            self._expedited = any(
-                entry["decision"] == "expedited" and entry["decision_of"] == move["sequence"]
-                for entry in entries
-            )
-            self._known = length
-        return self._expedited
-
-    def _begin(self, move: Entry, facts: dict[str, Any]) -> dict[str, Any]:
-        """Say in the ledger that what serves is about to change: without a ledger nothing moves.
-
-        Returns:
-            The roles to go back to: whoever was on trial then is not among them.
-        """
-        found = desired_state.read(self.store, self.spec.name, self.target.environment)
-        state = {name: role for name, role in found.items() if name == "champion"}
-        self._claim, self._known = move["sequence"], -1
-        if move["decision"] == "promoted":
-            # What has been decided since has left it the champion.
-            entries = self.ledger.verify()
-            self._still_wanted(move, entries)
-            self._claim = len(entries)
-            return state
-        while True:
-            entries = self.ledger.verify()
-            for entry in reversed(entries):
-                if entry["decision"] == "rolling_out" and entry["decision_of"] == move["sequence"]:
-                    # It was begun and killed: by now the state may be our own.
-                    before: dict[str, Any] = entry["before"]
-                    return before
-            self._still_wanted(move, entries)
-            try:
-                self.ledger.append("rolling_out", {**facts, "before": state}, after=len(entries))
-            except MovedOnError:
-                continue
-            return state
-
-    def _still_wanted(self, move: Entry, entries: list[Entry]) -> None:
-        """Stop if the ledger does not want the version to serve any more.
-
-        Raises:
-            OvertakenError: If it wants another one since.
-            _RejectedError: If it wants none: the version was rejected, or its data withdrawn.
-        """
-        newest = awaiting_rollout(entries) or champion(entries)
-        if newest is not None and newest["bundle"] == move["bundle"]:
-            return
-        if newest is not None and newest["sequence"] > move["sequence"]:
-            raise OvertakenError(
-                f"entry {newest['sequence']} of the ledger ({newest['decision']} version "
-                f"{newest['version']}) is newer than entry {move['sequence']}: it is left to that"
-            )
-        said = f"entry {move['sequence']} of the ledger does not hold any more"
-        last = last_decision(entries, move["bundle"])
-        if last is not None and last["sequence"] > move["sequence"] and last.get("reasons"):
-            said += f": {last['decision']} by {last['actor']}: {'; '.join(last['reasons'])}"
-        raise _RejectedError(said)
-
-    def _desire(self, move: Entry, roles: dict[str, Any]) -> None:
+    def _desire(self, decision: Decision, roles: dict[str, Any]) -> None:
         name, environment = self.spec.name, self.target.environment
         desired_state.write(
             self.store,
             name,
             environment,
             roles,
-            decision=self._claim,
+            decision=decision.claim,
             # Other customers meet the next version first.
-            salt=move["hash"][:12],
+            salt=decision.move["hash"][:12],
             newest=lambda: len(self.ledger.verify()),
         )
         self.target.apply(name, roles)
 
     def _take_back(
-        self, move: Entry, facts: dict[str, Any], before: dict[str, Any], why: str
+        self, decision: Decision, facts: dict[str, Any], before: dict[str, Any], why: str
     ) -> None:
+        move = decision.move
         if move["decision"] == "promoted":
             return  # the champion is what should serve, whatever was there
         now = desired_state.read(self.store, self.spec.name, self.target.environment)
         if any(role.get("digest") == move["bundle"] for role in now.values()):
-            self._desire(move, before)
+            self._desire(decision, before)
         self._ended(move, why)
-        with suppress(_RejectedError):  # the ledger has said so already
-            self._write("aborted", move, {**facts, "reasons": [why]})
+        with suppress(NotWantedError):  # the ledger has said so already
+            decision.write("aborted", {**facts, "reasons": [why]})
 
     def _ended(self, move: Entry, why: str) -> None:
         progress = self.rollouts.progress(move)
         if progress["steps"]:
             self.rollouts.save(move, progress | {"ended": why})
 
-    def _crown(self, move: Entry, facts: dict[str, Any]) -> None:
+    def _crown(self, decision: Decision, facts: dict[str, Any]) -> None:
         """Move the alias, and say so in the ledger last.
 
         A kill before that leaves the decision open, and all of this is done once more.
         """
-        self._still_wanted(move, self.ledger.verify())
+        move = decision.move
+        decision.hold()
         self.mlflow.crown(self.spec.name, move["version"])
         try:
-            promoted = self._write("promoted", move, facts)
-        except (OvertakenError, _RejectedError):
+            promoted = decision.write("promoted", facts)
+        except (OvertakenError, NotWantedError):
             # The alias is that of a version which is not the champion.
             crowned = champion(self.ledger.verify())
             if crowned is not None:
@@ -280,15 +211,3 @@ class Rollout:
         self._ended(move, "promoted")
         if promoted is not None:
             self.mlflow.describe(self.spec.name, move, promoted)
-
-    def _write(self, decision: Kind, move: Entry, facts: dict[str, Any]) -> Entry | None:
-        """Write how a decision was carried out, unless somebody has, or it does not hold."""
-        while True:
-            entries = self.ledger.verify()
-            self._still_wanted(move, entries)
-            if awaiting_rollout(entries) is None:
-                return None  # somebody else has carried it out
-            try:
-                return self.ledger.append(decision, facts, after=len(entries))
-            except MovedOnError:
-                continue

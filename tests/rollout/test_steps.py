@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
 def test_a_faulty_version_is_taken_back(made: Small, fault: str, said: str) -> None:
     number = len(made.built) + 1
     move = made.ledger.append("approved", made.version(number, fault))
-    with made.loaded(RATE, 8.0, "1", str(number)) as report:
+    with made.loaded(RATE, 6.0, "1", str(number)) as report:
         with pytest.raises(TakenBackError, match=said):
             made.rollout().carry_out(move, "test")
         found = report()
@@ -104,7 +104,7 @@ def test_a_good_version_passes_and_no_request_fails(made: Small) -> None:
     number = len(made.built) + 1
     move = made.ledger.append("approved", made.version(number))
     judged: list[dict[str, Any]] = []
-    with made.loaded(RATE, 14.0, "1", str(number)) as report:
+    with made.loaded(RATE, 12.0, "1", str(number)) as report:
         made.rollout().carry_out(move, "test", judged=judged.append)
         found = report()
     assert (found.errors, found.wrong) == ({}, 0), found.examples
