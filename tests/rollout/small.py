@@ -105,7 +105,9 @@ class Small:
         client = self.mlflow.client()
         if not client.search_registered_models(f"name = '{USE_CASE}'"):
             client.create_registered_model(USE_CASE)
-        run = client.create_run(client.create_experiment(f"version {number}")).info.run_id
+        artifacts = (self.home / "artifacts").as_uri()
+        experiment = client.create_experiment(f"version {number}", artifact_location=artifacts)
+        run = client.create_run(experiment).info.run_id
         made = client.create_model_version(USE_CASE, str(built.folder), run)
         assert str(made.version) == str(number)
         about = {"version": str(number), "bundle": built.digest, "path": built.path}
