@@ -99,6 +99,7 @@ def test_another_site_drifts_and_stops_nothing(
             "candidates": [],
             "versions": [],
             "failed_checks": [],
+            "alerts": [],
         }
     )
     assert "    drifted  " in lines
