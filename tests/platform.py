@@ -43,9 +43,11 @@ QUICK = {
 
 
 def quick_spec() -> UseCase:
-    """Heart disease with a training that takes seconds."""
+    """Heart disease with a training that takes seconds, and a rollout at once."""
     spec = load_spec(HEART).model_dump(mode="json", exclude_unset=True)
-    return UseCase.model_validate(spec | {"training": QUICK})
+    return UseCase.model_validate(
+        spec | {"training": QUICK, "rollout": spec["rollout"] | {"steps": []}}
+    )
 
 
 def impatient_spec() -> UseCase:

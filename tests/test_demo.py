@@ -61,10 +61,16 @@ def test_the_champion_serves_and_everything_stops(
     assert left_over(home) == []
 
 
-def test_a_second_demo_goes_on_and_ctrl_c_stops_it(
+def test_a_second_demo_stops_what_a_killed_one_left_goes_on_and_ends_by_ctrl_c(
     once: subprocess.CompletedProcess[str], home: Path, settings: dict[str, str]
 ) -> None:
     assert once.returncode == 0
+    with _running_demo(settings, stdout=subprocess.DEVNULL):
+        deadline = time.monotonic() + 60
+        while len(left_over(home)) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert left_over(home)
     with _running_demo(settings, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         said = ""
@@ -72,6 +78,7 @@ def test_a_second_demo_goes_on_and_ctrl_c_stops_it(
             said += line
             if "Press Ctrl-C" in line:
                 break
+        assert re.search(r"Stopped \d+ processes", said)
         assert "Going on from the kept state" in said
         assert "version 1" in said
         address = f"http://127.0.0.1:{settings['MLOPS_DAGSTER_PORT']}/server_info"
@@ -96,29 +103,6 @@ def test_a_second_demo_goes_on_and_ctrl_c_stops_it(
     assert float(re.findall(spent, metrics)[0]) > 5
     # The instance has survived the restart: the three runs of the first demo, and no new ones.
     assert _runs(home) == {f"{HEART}_{verb}": 1 for verb in ("ingest", "retrain", "deploy")}
-    assert left_over(home) == []
-
-
-def test_what_a_killed_demo_left_is_stopped_by_the_next(
-    once: subprocess.CompletedProcess[str], home: Path, settings: dict[str, str]
-) -> None:
-    assert once.returncode == 0
-    with _running_demo(settings, stdout=subprocess.DEVNULL):
-        deadline = time.monotonic() + 60
-        while len(left_over(home)) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    assert left_over(home)
-    again = subprocess.run(
-        [MLOPS, "demo", "--once"],
-        env=settings,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert re.search(r"Stopped \d+ processes", again.stdout)
     assert left_over(home) == []
 
 

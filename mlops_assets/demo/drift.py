@@ -32,7 +32,7 @@ ENDS = {"rejected", "pending", "promoted", "aborted"}
 
 
 class Traffic(threading.Thread):
-    """Sends the patients of a batch one after another, again and again, with their outcomes.
+    """Sends the patients of a batch, again and again, the first time with their outcomes.
 
     Attributes:
         answered: How many answers each version gave, by version and role.
@@ -79,6 +79,8 @@ class Traffic(threading.Thread):
         answer.raise_for_status()
         said = answer.json()
         self.answered[said["version"], said["role"]] += 1
+        if number >= len(self._rows):
+            return  # once for each patient: as many more labels would make nothing surer
         told = {"prediction_id": said["prediction_id"], "label": self._labels[place]}
         client.post("/feedback", json=told).raise_for_status()
 

@@ -121,10 +121,13 @@ class Progress:
                 "rolling_out": f"Rollout: {version} is about to serve",
                 "promoted": f"Rollout: {version} answers and is the champion",
                 "aborted": f"Rollout: {version} was taken back: {reasons}",
+                "expedited": f"Rollout: {version} leaves its steps out: {reasons}",
                 "rolled_back": f"Back to {version}: {reasons}",
             }[entry["decision"]]
             if entry["decision"] in VERDICTS and verdict:
                 sentence += f"; {verdict}"
+            if (asked := entry.get("retrain")) and asked["trigger"] != "person":
+                sentence += f" (trained for {asked['reason']})"
             step = "gate" if entry["decision"] in VERDICTS else "rollout"
             yield f"ledger {entry['sequence']}", step, sentence
 

@@ -3,7 +3,7 @@
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,15 +97,23 @@ def wait_until(done: Any, what: str, home: Path) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def survive(home: Path, points: Sequence[str]) -> list[str]:
-    """Land a batch, kill everything at each point in turn, and let the rest happen.
+def survive(
+    home: Path, points: Sequence[str], everything_after: Iterable[int] | None = None
+) -> list[str]:
+    """Land a batch, kill the run at each point in turn, and let the rest happen.
+
+    Args:
+        home: An empty folder.
+        points: Where a run is killed.
+        everything_after: After so many kills everything else is killed, too, and started again;
+            after each without it. In between, the daemon has to notice that a run is gone.
 
     Returns:
-        The points at which everything was killed.
+        The points at which a run was killed.
     """
     stack = Stack(home, points)
     Batches(stack.store, HEART).land(DATA / "heart_cleveland.csv")
-    for count in range(1, len(points) + 1):
+    for count in range(1, len(points) + 1) if everything_after is None else everything_after:
         with stack.running():
             wait_until(
                 lambda count=count: len(stack.killed()) >= count or stack.promoted(),

@@ -229,9 +229,12 @@ def test_checks_have_numbers_beside_their_limits(trained: Platform) -> None:
         assert all(isinstance(found[figure].value, float) for figure in figures), (stage, name)
 
 
+OF_OTHER_JOBS = ("rollout", "predictions", "live_drift", "live_labels", "live_performance")
+
+
 def test_every_result_names_its_subject_and_its_run(trained: Platform) -> None:
     for key in trained.definitions.resolve_asset_graph().asset_check_keys:
-        if key.asset_key.path[-1] in ("rollout", "predictions", "live_drift"):  # of other jobs
+        if key.asset_key.path[-1] in OF_OTHER_JOBS:
             continue
         records = trained.instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
         assert records, key

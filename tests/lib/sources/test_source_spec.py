@@ -50,5 +50,5 @@ def test_a_source_that_cannot_be_meant_is_refused(source: dict[str, Any], said: 
 
 def test_sources_have_names_of_their_own() -> None:
     assert [source.name for source in spec({**FILES, "name": "b"}, HTTP).sources] == ["b", "a"]
-    with pytest.raises(ValidationError, match="sources: two have the name a"):
+    with pytest.raises(ValidationError, match="sources and labels: two have the name a"):
         spec(FILES, HTTP)
