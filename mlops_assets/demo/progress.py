@@ -124,7 +124,7 @@ class Progress:
                 "expedited": f"Rollout: {version} leaves its steps out: {reasons}",
                 "rolled_back": f"Back to {version}: {reasons}",
             }[entry["decision"]]
-            if entry["decision"] in VERDICTS and verdict:
+            if entry["decision"] in VERDICTS and verdict and verdict not in reasons:
                 sentence += f"; {verdict}"
             if (asked := entry.get("retrain")) and asked["trigger"] != "person":
                 sentence += f" (trained for {asked['reason']})"
