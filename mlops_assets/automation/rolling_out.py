@@ -44,17 +44,23 @@ def rollout_sensor(spec: UseCase, job: str) -> dg.SensorDefinition:
             served = roles.get("champion", {}).get("digest")
             on_trial = sorted(roles.keys() - {"champion"})
             move = champion(entries)
-            if move is None or (served == move["bundle"] and not on_trial):
+            follows = move is not None and served == move["bundle"] and not on_trial
+            try:
+                wrong = target.drift(spec.name, roles, entries) if follows else None
+            except TargetError as error:
+                return result(context, [], str(error))
+            if move is None or (follows and not wrong):
                 waiting = ", ".join(entry["version"] for entry in awaiting_approval(entries))
                 said = f"version {waiting} waits for a person to approve it" if waiting else ""
                 return result(context, [], said or "the ledger has nothing to roll out")
-            subject = "/".join([move["hash"], str(served), *on_trial])
+            subject = "/".join([move["hash"], str(served), *on_trial, *([wrong] if wrong else [])])
             names = [
                 short(served) if served else "no champion",
                 *(f"a {name}" for name in on_trial),
             ]
             context.log.error(
-                f"the desired state names {' and '.join(names)}, and the ledger version "
+                wrong
+                or f"the desired state names {' and '.join(names)}, and the ledger version "
                 f"{move['version']} alone, which is put back"
             )
         age = (now - datetime.fromisoformat(move["time"])).total_seconds()

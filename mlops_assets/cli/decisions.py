@@ -78,9 +78,9 @@ def _decide(options: argparse.Namespace) -> int:
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    from mlops_assets.resources import LocalTarget
     from mlops_assets.resources.anchor import open_ledger
     from mlops_assets.resources.mlflow import tracking
+    from mlops_assets.resources.targets import rollout_target
     from mlops_assets.rollout.rollback import decide_rollback
     from mlops_assets.rollout.rollout import Rollout
 
@@ -90,8 +90,7 @@ def _rollback(options: argparse.Namespace) -> int:
     move = decide_rollback(store, ledger, to=options.to, actor=actor, reason=options.reason)
     done = move["decision"].replace("_", " ")
     print(f"version {move['version']}: {done} (entry {move['sequence']} of the ledger)", flush=True)
-    target = LocalTarget(url=home.url("serving"), environment=home.environment())
-    rollout = Rollout(spec, store, ledger, tracking(), target)
+    rollout = Rollout(spec, store, ledger, tracking(), rollout_target())
 
     def say(sentence: str) -> None:
         print(f"{sentence}, {time.monotonic() - started:.1f} s after the command", flush=True)
@@ -102,13 +101,13 @@ def _rollback(options: argparse.Namespace) -> int:
 
 
 def _control(options: argparse.Namespace) -> int:
-    from mlops_assets.resources import LocalTarget
     from mlops_assets.resources.anchor import open_ledger
+    from mlops_assets.resources.targets import rollout_target
     from mlops_assets.rollout.control import control
 
     spec, store = load_spec(options.use_case), Storage(home.storage_root())
     actor, ledger = options.by or getpass.getuser(), open_ledger(store, spec.name)
-    target = LocalTarget(url=home.url("serving"), environment=home.environment())
+    target = rollout_target()
     action, reason = options.action, options.reason
     print(control(spec, store, ledger, target, action, actor=actor, reason=reason))
     return 0

@@ -4,10 +4,11 @@ import dagster as dg
 from dagster_dbt import DbtCliResource
 
 from mlops_assets.executor import metered_executor
-from mlops_assets.home import environment, storage_root, url
+from mlops_assets.home import storage_root
 from mlops_assets.lib.features.dbt_project import DBT, PROJECT_DIR
-from mlops_assets.resources import LocalTarget, StorageRoot
+from mlops_assets.resources import StorageRoot
 from mlops_assets.resources.mlflow import tracking
+from mlops_assets.resources.targets import rollout_target
 
 
 @dg.definitions
@@ -22,10 +23,7 @@ def resources() -> dg.Definitions:
                 profiles_dir=str(PROJECT_DIR),
                 dbt_executable=str(DBT),
             ),
-            "target": LocalTarget(
-                url=url("serving"),
-                environment=environment(),
-            ),
+            "target": rollout_target(),
         },
         executor=metered_executor,
     )

@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 from mlops_assets.home import environment
-from mlops_assets.lib.records.ledger import Ledger, LedgerError
+from mlops_assets.lib.records.ledger import Ledger, LedgerError, head
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources.mlflow import MlflowTracking, tracking
 
@@ -62,15 +62,14 @@ class MlflowAnchor:
         client = self.mlflow.client()
         if not client.search_registered_models(f"name = '{self.use_case}'"):
             client.create_registered_model(self.use_case)
-        head = f"{entry['sequence']}:{entry['hash']}"
-        client.set_registered_model_tag(self.use_case, TAG, head)
+        client.set_registered_model_tag(self.use_case, TAG, head(entry))
 
     def _read(self) -> tuple[int, str] | None:
         found = self.mlflow.client().search_registered_models(f"name = '{self.use_case}'")
-        head = found[0].tags.get(TAG) if found else None
-        if head is None:
+        noted = found[0].tags.get(TAG) if found else None
+        if noted is None:
             return None
-        number, _, digest = head.partition(":")
+        number, _, digest = noted.partition(":")
         return int(number), digest
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 import urllib.error
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from mlops_assets.lib.http import call, content
+from mlops_assets.lib.records.history import Entry
 from mlops_assets.lib.rollout_analysis.counters import Counters, read
 
 POLL_SECONDS = 0.2
@@ -37,14 +38,43 @@ class RolloutTarget(dg.ConfigurableResource[Any], ABC):
     url: str
     environment: str
 
-    def apply(self, use_case: str, roles: Roles) -> None:
+    def apply(self, use_case: str, roles: Roles, head: str) -> None:
         """Move what does not follow the desired state by itself; called after it was written.
 
         Nothing here: the app looks at the desired state every second or two.
 
+        Args:
+            use_case: Whose model.
+            roles: Of the desired state.
+            head: Of the ledger by now, as ``lib.records.ledger.head`` gives it.
+
         Raises:
             TargetError: If it cannot be moved.
         """
+
+    def settle(self, use_case: str, roles: Roles) -> None:
+        """Wait until what was moved has come to rest; nothing here, where nothing was.
+
+        Args:
+            use_case: Whose model.
+            roles: That were applied.
+
+        Raises:
+            TargetError: If it does not, and why.
+        """
+
+    def drift(self, use_case: str, roles: Roles, entries: Sequence[Entry]) -> str | None:
+        """What was moved and is not as the desired state says any more, in a sentence.
+
+        Args:
+            use_case: Whose model.
+            roles: Of the desired state.
+            entries: Of the ledger.
+
+        Returns:
+            Nothing here, where nothing is moved.
+        """
+        return None
 
     @abstractmethod
     def model(self, use_case: str) -> dict[str, Any]:

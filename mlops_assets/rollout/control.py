@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from mlops_assets.lib.records import desired_state
 from mlops_assets.lib.records.history import under_way
-from mlops_assets.lib.records.ledger import Ledger, MovedOnError, in_a_line
+from mlops_assets.lib.records.ledger import Ledger, MovedOnError, head, in_a_line
 from mlops_assets.lib.records.rollouts import Rollouts
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
@@ -81,5 +81,5 @@ def control(
             decision=entry["sequence"],
             newest=lambda: len(ledger.verify()),
         )
-        target.apply(spec.name, begun["before"])
+        target.apply(spec.name, begun["before"], head(entry))
         return f"{of} is aborted (entry {entry['sequence']} of the ledger)"

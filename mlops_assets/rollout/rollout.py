@@ -18,7 +18,7 @@ from mlops_assets.lib.bundles.bundle import verify_stored
 from mlops_assets.lib.records import desired_state
 from mlops_assets.lib.records.desired_state import OvertakenError, TakenBackError
 from mlops_assets.lib.records.history import Entry, champion
-from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.records.ledger import Ledger, head
 from mlops_assets.lib.records.rollouts import Rollouts
 from mlops_assets.lib.rollout_analysis.counters import Counters
 from mlops_assets.lib.spec.use_case import UseCase
@@ -105,9 +105,7 @@ class Rollout:
             if self._has_steps(move, before):
                 facts |= {"steps": self._trial(decision, role, before, say, judged)}
             full = {"champion": role | {"percent": 100}}
-            self._desire(decision, full)
-            timeout = self.spec.rollout.timeout_seconds
-            seconds = self.target.wait_for(self.spec.name, full, timeout)
+            seconds = self._serve(decision, full, say)
             said, answer = smoke_test(self.store, self.target, self.spec, role)
             say(said)
             self._crown(decision, facts)
@@ -172,7 +170,20 @@ class Rollout:
             salt=decision.move["hash"][:12],
             newest=lambda: len(self.ledger.verify()),
         )
-        self.target.apply(name, roles)
+        self.target.apply(name, roles, head(self.ledger.verify()[-1]))
+
+    def _serve(self, decision: Decision, full: dict[str, Any], say: Callable[[str], None]) -> float:
+        name, is_new = self.spec.name, decision.move["decision"] == "approved"
+        try:
+            self._desire(decision, full)
+            if is_new:
+                self.target.settle(name, full)
+        except TargetError as error:
+            if is_new:
+                raise
+            # A person who goes back waits for no cluster: the app follows the desired state.
+            say(f"the desired state is written, and the cluster does not follow it yet: {error}")
+        return self.target.wait_for(name, full, self.spec.rollout.timeout_seconds)
 
     def _take_back(
         self, decision: Decision, facts: dict[str, Any], before: dict[str, Any], why: str
@@ -182,7 +193,11 @@ class Rollout:
             return  # the champion is what should serve, whatever was there
         now = desired_state.read(self.store, self.spec.name, self.target.environment)
         if any(role.get("digest") == move["bundle"] for role in now.values()):
-            self._desire(decision, before)
+            try:
+                self._desire(decision, before)
+            except TargetError as error:
+                # The desired state is the old one, which the app follows.
+                why += f"; the cluster does not follow yet: {error}"
         self._ended(move, why)
         with suppress(NotWantedError):  # the ledger has said so already
             decision.write("aborted", {**facts, "reasons": [why]})

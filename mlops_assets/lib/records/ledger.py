@@ -6,7 +6,7 @@ entry carries the hash of the one before it, so that an edit, a removal or a reo
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
@@ -179,6 +179,17 @@ class Ledger:
                 raise LedgerError(f"{where}: was edited after it was written")
             previous = entry["hash"]
         return [entry for _, entry, _ in files]
+
+
+def head(entry: Mapping[str, Any]) -> str:
+    """Number and hash of the newest entry, in a line: what a place outside of the ledger notes."""
+    return f"{entry['sequence']}:{entry['hash']}"
+
+
+def holds(entries: Sequence[Mapping[str, Any]], noted: str) -> bool:
+    """Whether the entry that was noted as the head of a ledger is in it still."""
+    number, _, _ = noted.partition(":")
+    return number.isdigit() and any(head(each) == noted for each in entries[: int(number)][-1:])
 
 
 def in_a_line(reason: str) -> str:

@@ -1,0 +1,64 @@
+"""What a Deployment and its pods say of themselves, as the API server gives them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Object = Mapping[str, Any]
+PORT = "http"
+
+
+def annotations(deployment: Object) -> dict[str, str]:
+    """Of the pod template."""
+    found: dict[str, str] = deployment["spec"]["template"]["metadata"].get("annotations") or {}
+    return found
+
+
+def images(deployment: Object) -> dict[str, str]:
+    """Of each container, by its name."""
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each["image"] for each in containers}
+
+
+def is_complete(deployment: Object) -> bool:
+    """Whether every pod is of the present template, and available."""
+    spec, status = deployment["spec"], deployment.get("status", {})
+    if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
+        return False
+    updated: int = status.get("updatedReplicas", 0)
+    wanted: int = spec.get("replicas", 1)
+    everywhere: int = status.get("replicas", 0)
+    available: int = status.get("availableReplicas", 0)
+    return updated >= wanted and everywhere == updated and available >= updated
+
+
+def why_not(deployment: Object) -> str | None:
+    """Why its pods will not become those of the present template, if that is known."""
+    if deployment["spec"].get("paused"):
+        return "it is paused (`kubectl rollout resume`)"
+    status = deployment.get("status", {})
+    if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
+        return None  # said of the template before
+    for each in status.get("conditions", []):
+        if each["type"] == "Progressing" and each["reason"] == "ProgressDeadlineExceeded":
+            return f"{each['reason']}: {each['message']}"
+    return None
+
+
+def addresses(pods: Sequence[Object], container: str) -> dict[str, str]:
+    """URL of the app in each pod that is ready, by the pod's name."""
+    found = {}
+    for pod in pods:
+        ready = {each["type"]: each["status"] for each in pod["status"].get("conditions", [])}
+        if ready.get("Ready") != "True":
+            continue
+        (port,) = (
+            port["containerPort"]
+            for each in pod["spec"]["containers"]
+            if each["name"] == container
+            for port in each["ports"]
+            if port["name"] == PORT
+        )
+        ip = pod["status"]["podIP"]
+        host = f"[{ip}]" if ":" in ip else ip
+        found[pod["metadata"]["name"]] = f"http://{host}:{port}"
+    return found
