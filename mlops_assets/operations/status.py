@@ -17,11 +17,13 @@ from mlops_assets.lib.records.history import (
     standing,
     withdrawn,
 )
-from mlops_assets.lib.records.ledger import Ledger
+from mlops_assets.lib.records.ledger import Ledger, LedgerError
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic.origin import best_auc
 from mlops_assets.operations import rollout_now
+from mlops_assets.resources.rollout_target import TargetError
+from mlops_assets.resources.targets import rollout_target
 
 
 def status(spec: UseCase) -> dict[str, Any]:
@@ -33,9 +35,10 @@ def status(spec: UseCase) -> dict[str, Any]:
     Returns:
         ``batches``, ``training_set``, ``candidates``, ``best_roc_auc`` (reachable by any model,
         where the rows were generated), ``versions``, ``champion``, ``desired``, ``rollout`` (the
-        step that is at work), ``serving``, ``failed_checks``, ``alerts`` (the open ones) and
-        ``retrain`` (the ``trigger`` of the next one, or null, and the ``reason``, which says what
-        it waits for). What does not exist yet is null or empty.
+        step that is at work), ``deployment`` (what of a cluster is not as desired, in a sentence),
+        ``serving``, ``failed_checks``, ``alerts`` (the open ones) and ``retrain`` (the ``trigger``
+        of the next one, or null, and the ``reason``, which says what it waits for). What does not
+        exist yet is null or empty.
     """
     store = Storage(home.storage_root())
     entries = Ledger(store, spec.name).entries()
@@ -53,6 +56,7 @@ def status(spec: UseCase) -> dict[str, Any]:
         "champion": crowned and {"version": crowned["version"], "digest": crowned["bundle"]},
         "desired": role and {"version": role["version"], "digest": role["digest"]},
         "rollout": rollout_now.found(store, spec, entries),
+        "deployment": _deployment(store, spec.name, entries),
         "serving": serving(spec.name),
         "failed_checks": _failed_checks(store, spec),
         "retrain": _retrain(store, spec),
@@ -113,6 +117,16 @@ def _versions(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for bundle, (entry, word) in standing(entries).items()
     ]
     return sorted(found, key=lambda version: int(version["version"]))
+
+
+def _deployment(store: Storage, use_case: str, entries: list[dict[str, Any]]) -> str | None:
+    """What of the cluster is not as the desired state says, or cannot be seen."""
+    target = rollout_target()
+    roles = desired_state.read(store, use_case, target.environment)
+    try:
+        return target.drift(use_case, roles, entries)
+    except (TargetError, LedgerError) as error:
+        return str(error)
 
 
 def serving(use_case: str) -> dict[str, Any] | None:
@@ -197,6 +211,8 @@ def as_text(state: dict[str, Any]) -> str:
         lines.append(f"  {name:<10} {_version_line(entry)}")
         if name == "desired" and state["rollout"]:
             lines.append(f"  rollout    {rollout_now.as_line(state['rollout'])}")
+        if name == "desired" and state["deployment"]:
+            lines.append(f"  deployment {state['deployment']}")
     if state["retrain"]:
         when = "due" if state["retrain"]["trigger"] else "not yet"
         lines.append(f"  retrain    {when}: {state['retrain']['reason']}")

@@ -7,6 +7,9 @@ import yaml
 from dagster_k8s.job import UserDefinedDagsterK8sConfig
 
 from mlops_assets import home
+from mlops_assets.resources import KubernetesTarget
+from mlops_assets.resources.deployment import images
+from mlops_assets.resources.targets import rollout_target
 from tests.deploy import manifests
 from tests.deploy.manifests import of
 from tests.deploy.tools import DEPLOY, ROOT
@@ -65,6 +68,19 @@ def test_dagster_and_serving_follow_the_same_state(
     (service,) = of(found, "Service")
     at = f"http://{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
     assert home.url("serving") == at
+    target = rollout_target()
+    assert isinstance(target, KubernetesTarget)
+    (deployment,) = of(found, "Deployment")
+    about = deployment["metadata"]
+    assert (target.namespace, target.deployment) == (about["namespace"], about["name"])
+    assert target.deployment in images(deployment)
+    # No more than what the target asks for, and of no other Deployment.
+    (role,) = of(found, "Role")
+    rules = {rule["resources"][0]: rule for rule in role["rules"]}
+    assert rules.keys() == {"deployments", "pods"}
+    assert rules["deployments"]["resourceNames"] == [target.deployment]
+    assert sorted(rules["deployments"]["verbs"]) == ["get", "patch", "watch"]
+    assert rules["pods"]["verbs"] == ["list"]
     (binding,) = of(found, "RoleBinding")
     subject = binding["subjects"][0]
     assert (subject["name"], subject["namespace"]) == (

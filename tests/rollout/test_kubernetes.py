@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
-from mlops_assets.lib.digests import digest_of
+from mlops_assets.automation.rolling_out import rollout_sensor
+from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.records.desired_state import TakenBackError
 from mlops_assets.lib.records.ledger import LedgerError, head
-from mlops_assets.resources import KubernetesTarget, LocalTarget, api_server
+from mlops_assets.operations.status import as_text, status
+from mlops_assets.resources import KubernetesTarget, LocalTarget, StorageRoot, api_server
 from mlops_assets.resources.rollout_target import TargetError
 from mlops_assets.resources.targets import rollout_target
 from mlops_assets.rollout.rollback import decide_rollback
@@ -269,14 +272,28 @@ def test_a_rollout_goes_through_and_back_and_survives_a_kill(
         made.rollout().carry_out(back, "ann", lines.append)
         assert "may not patch deployments" in lines[0]
         wait_until(lambda: bool(server.model()["version"] == "1"), "the former champion")
-        full = {"champion": {"digest": back["bundle"]}}
-        said = there.drift(USE_CASE, full, made.ledger.verify())
-        assert said is not None
-        assert "names" in said
+        monkeypatch.setenv("MLOPS_ROLLOUT_TARGET", "kubernetes")
+        monkeypatch.setenv("MLOPS_SERVING_NAMESPACE", fake.namespace)
+        monkeypatch.setenv("MLOPS_STORAGE_ROOT", made.store.root)
+        monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "nowhere"))
+        drifted = f"names {short(move['bundle'])} of {USE_CASE}, and the desired state"
+        shown = as_text(status(made.spec))
+        assert f"  deployment the pod template of Deployment mlops-test/serving {drifted}" in shown
+        assert len(asked_by_sensor(made)) == 1
         made.rollout().carry_out(made.ledger.verify()[-1], "sensor")
-        assert there.drift(USE_CASE, full, made.ledger.verify()) is None
+        assert asked_by_sensor(made) == []
+        assert status(made.spec)["deployment"] is None
         with pytest.raises(LedgerError, match="cut off or rewritten"):
-            there.drift(USE_CASE, full, made.ledger.verify()[:2])
+            there.drift(USE_CASE, champion(OLD), made.ledger.verify()[:2])
+
+
+def asked_by_sensor(made: Small) -> list[dg.RunRequest]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        resources = {"storage": StorageRoot(root=made.store.root), "target": made.target}
+        context = dg.build_sensor_context(instance=instance, resources=resources)
+        found = rollout_sensor(made.spec, "deploy")(context)
+    assert isinstance(found, dg.SensorResult)
+    return list(found.run_requests or [])
 
 
 def test_the_target_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
