@@ -20,7 +20,9 @@ from mlops_assets.lib.records.desired_state import TakenBackError
 from mlops_assets.lib.records.ledger import LedgerError, head
 from mlops_assets.operations.status import as_text, status
 from mlops_assets.resources import KubernetesTarget, LocalTarget, StorageRoot, api_server
-from mlops_assets.resources.rollout_target import TargetError
+from mlops_assets.resources.deployment import addresses
+from mlops_assets.resources.kubernetes_target import alike
+from mlops_assets.resources.rollout_target import TargetError, serves
 from mlops_assets.resources.targets import rollout_target
 from mlops_assets.rollout.rollback import decide_rollback
 from tests.rollout.fake_kubernetes import FakeKubernetes
@@ -294,6 +296,35 @@ def asked_by_sensor(made: Small) -> list[dg.RunRequest]:
         found = rollout_sensor(made.spec, "deploy")(context)
     assert isinstance(found, dg.SensorResult)
     return list(found.run_requests or [])
+
+
+def test_pods_that_differ_do_not_serve_what_only_some_of_them_do() -> None:
+    canary = champion(OLD) | {"challenger": {"version": "2", "digest": NEW, "percent": 10}}
+
+    def model(roles: dict[str, Any], wrong: str | None = None) -> dict[str, Any]:
+        return {"roles": roles, "on_trial": {}, "problem": wrong}
+
+    follows = {"a": model(canary), "b": model(canary)}
+    assert serves(alike(follows), canary)
+    # One has not looked yet: neither the old state nor the new one.
+    behind = alike({"a": model(canary), "b": model(champion(OLD))})
+    assert not serves(behind, canary)
+    assert not serves(behind, champion(OLD))
+    assert "challenger" in behind["roles"]
+    # One cannot: the version has failed.
+    failed = alike({"a": model(canary), "b": model(champion(OLD), "its model raises")})
+    assert "challenger" not in failed["roles"]
+    assert failed["problem"] == "pod b: its model raises"
+
+
+def test_only_pods_that_are_ready_are_asked(fake: FakeKubernetes) -> None:
+    fake.ready.remove("serving-1")
+    pods = fake.pod_list()["items"]
+    pods[2]["status"]["podIP"] = "fd00::7"
+    assert addresses(pods, "serving") == {
+        "serving-0": "http://127.0.0.1:1",
+        "serving-2": "http://[fd00::7]:1",
+    }
 
 
 def test_the_target_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
