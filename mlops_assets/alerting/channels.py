@@ -121,22 +121,30 @@ def _discreet() -> Iterator[list[str]]:
         _here.statuses = None
 
 
-def channels() -> list[Channel]:
+def channels() -> tuple[list[Channel], list[str]]:
     """The channels of this deployment, read anew: a mounted file may have changed.
 
-    Raises:
-        ChannelError: If the file cannot be read, or an entry is no address.
+    Returns:
+        Those that are understood, and what is wrong with the others: a typo in one address keeps
+        nobody else from being told.
     """
-    entries = os.environ.get(VARIABLE, "").split()
+    entries, problems = os.environ.get(VARIABLE, "").split(), []
     if file := os.environ.get(FILE_VARIABLE):
         try:
             text = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             said = getattr(error, "strerror", None) or "it is no text"
-            raise ChannelError(f"{FILE_VARIABLE}={file}: {said}") from None
+            text = ""
+            problems.append(f"{FILE_VARIABLE}={file}: {said}")
         lines = (line.strip() for line in text.splitlines())
         entries += [line for line in lines if line and not line.startswith("#")]
-    return [_channel(number, entry) for number, entry in enumerate(entries, start=1)]
+    found = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            found.append(_channel(number, entry))
+        except ChannelError as error:
+            problems.append(str(error))
+    return found, problems
 
 
 def _channel(number: int, entry: str) -> Channel:

@@ -11,7 +11,7 @@ import dagster as dg
 from mlops_assets import home
 from mlops_assets.alerting import book
 from mlops_assets.alerting.alerting import Alerting
-from mlops_assets.alerting.channels import Channel, ChannelError, channels
+from mlops_assets.alerting.channels import channels
 from mlops_assets.automation.failing import Failing, without_batches
 from mlops_assets.automation.standing import by_sensors, ledger_and_model, stale
 from mlops_assets.lib.records.history import withdrawn
@@ -39,21 +39,14 @@ def alert_sensor(spec: UseCase) -> dg.SensorDefinition:
         seen += by_sensors(context.instance, spec, ui)
         seen = without_batches(seen, noted.entries, withdrawn(entries))
         repeat = timedelta(hours=spec.alerts.repeat_hours)
-        settled = Alerting(noted, _channels(context), repeat).settle(seen, now)
+        known, wrong = channels()
+        settled = Alerting(noted, known, repeat).settle(seen, now)
         for alert in settled.opened:
             context.log.warning(f"{alert.level}: {alert.title}: {alert.what} {alert.do}")
-        for problem in settled.problems:
+        problems = [*wrong, *settled.problems]
+        for problem in problems:
             context.log.error(problem)
         said = f"open alerts: {len(noted.entries)}, messages sent: {settled.sent}"
-        return dg.SensorResult(skip_reason="; ".join([said, *settled.problems]), cursor=cursor)
+        return dg.SensorResult(skip_reason="; ".join([said, *problems]), cursor=cursor)
 
     return sensor
-
-
-def _channels(context: dg.SensorEvaluationContext) -> list[Channel]:
-    """The channels, or none where they are not understood: what is wrong is noted all the same."""
-    try:
-        return channels()
-    except ChannelError as error:
-        context.log.error(str(error))
-        return []

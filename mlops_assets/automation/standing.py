@@ -16,6 +16,9 @@ from mlops_assets.lib.storage.root import Storage
 from mlops_assets.stages import promotion, rollout
 from mlops_assets.stages.checks import asset_key
 
+# Runs that were killed leave answers that never came.
+PLANNED = 20
+
 
 def ledger_and_model(
     spec: UseCase, store: Storage, ledger: Ledger, now: datetime, ui: str
@@ -73,10 +76,12 @@ def by_sensors(instance: dg.DagsterInstance, spec: UseCase, ui: str) -> Seen:
         dg.AssetCheckKey(asset_key(spec, stage), check): (stage, check)
         for stage, check in _ANSWERED_BY_SENSORS
     }
-    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
+    history = instance.event_log_storage.get_asset_check_execution_history
     alerts = []
-    for key, record in latest.items():
-        answer = record.evaluation
+    for key in keys:
+        # While a run is at work on the asset, its newest answer is only planned.
+        given = [record.evaluation for record in history(key, limit=PLANNED + 1)]
+        answer = next((each for each in given if isinstance(each, dg.AssetCheckEvaluation)), None)
         if answer is None or answer.passed:
             continue
         stage, check = keys[key]

@@ -43,14 +43,18 @@ def _open(options: argparse.Namespace) -> int:
         for name, rest in each.resting.items():
             failed = f"{rest.failures} messages of {each.use_case} in a row"
             print(f"channel {name} did not take {failed}: {rest.said}")
+    for problem in channels()[1]:
+        print(problem)
     if not found:
         print("no alert is open")
     return 0
 
 
 def _test(options: argparse.Namespace) -> int:
-    known = channels()
-    if not known:
+    known, wrong = channels()
+    for problem in wrong:
+        print(problem)
+    if not known and not wrong:
         raise ValueError(f"no channel is named: set {VARIABLE} or {FILE_VARIABLE}")
     alert = test_alert(options.level, home.url("dagster"))
     body = alert.body(datetime.now(UTC).isoformat(), None)
@@ -62,4 +66,4 @@ def _test(options: argparse.Namespace) -> int:
         why = channel.send(alert.title, body, alert.level, over=False)
         failed += bool(why)
         print(f"channel {channel.name}: {why or 'sent'}", flush=True)
-    return int(failed > 0)
+    return int(failed > 0 or bool(wrong))

@@ -198,7 +198,7 @@ class Trial:
         progress, limits = self._progress, self.spec.rollout.analysis
         if judgement.verdict == "failed":
             raise FailedTrialError(f"{step}: {judgement.said}", "failed")
-        if progress["elapsed"] < self._allowed(step):
+        if progress["elapsed"] < self._allowed(step) or self.rollouts.paused(self.move):
             return False
         if judgement.verdict == "successful":
             return True

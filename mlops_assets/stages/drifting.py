@@ -18,7 +18,7 @@ from mlops_assets.lib.drift.table import table
 from mlops_assets.lib.drift.version import Current, pairs
 from mlops_assets.lib.drift.window import Window
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.storage.root import Storage, as_bytes
 from mlops_assets.stages.checks import Check, Checks
 
 CHECK = "drift"
@@ -49,12 +49,14 @@ class Found:
         versions: The one with the most rows first.
         said: What else there is to say, why nothing was judged among it.
         pictures: What was said of Evidently's report.
+        broken: Whether looking broke.
     """
 
     rows: int
     versions: list[Judged] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     pictures: Mapping[str, Any] = field(default_factory=dict)
+    broken: bool = False
 
     @property
     def drifted(self) -> bool:
@@ -100,10 +102,13 @@ class Found:
 def unless_it_breaks(context: dg.AssetExecutionContext, look: Callable[[], Found]) -> Found:
     """What was found, or that looking broke."""
     try:
-        return look()
+        found = look()
+        as_bytes(found.record())  # what cannot be written down is not known
     except Exception as error:  # whatever it is, it must not lose the batch
         context.log.exception("drift could not be judged")
-        return Found(0, said=[f"not judged: {type(error).__name__}: {error}"])
+        said = f"not judged: {type(error).__name__}: {error}"
+        return Found(0, said=[said], broken=True)
+    return found
 
 
 def drawn(
@@ -174,4 +179,6 @@ def results(
             **({"report": dg.MetadataValue.path(store.uri(report))} if report else {}),
         },
     )
-    yield asked.result(context, CHECK, not found.drifted, subject, found.reason, numbers)
+    yield asked.result(
+        context, CHECK, not (found.drifted or found.broken), subject, found.reason, numbers
+    )

@@ -6,6 +6,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationPlanned,
+)
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 from dagster._core.test_utils import create_run_for_test
 
@@ -84,6 +87,17 @@ def test_what_stands_wrong_without_a_run(fresh: Platform, hook: Webhook) -> None
     fresh.instance._report_runless_asset_event(late)
     moved = rollout.alias_result(fresh.spec, "the alias `champion` stands at version 7")
     fresh.instance.report_runless_asset_event(moved)
+    # A run is at work on the asset: its answer is planned, and the one before holds.
+    planned = AssetCheckEvaluationPlanned(asset_key=moved.asset_key, check_name=moved.check_name)
+    at_work = create_run_for_test(fresh.instance, job_name=f"{HEART}_deploy")
+    fresh.instance.report_dagster_event(
+        dg.DagsterEvent(
+            dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
+            at_work.job_name,
+            event_specific_data=planned,
+        ),
+        at_work.run_id,
+    )
     facts = {"version": "3", "bundle": "b", "actor": "gate", "reasons": ["worse than the champion"]}
     fresh.ledger.append("rejected", facts)
     fresh.ledger.append("promoted", {**facts, "version": "2", "reasons": []})

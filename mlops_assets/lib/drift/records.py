@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.storage.root import DamagedError, Storage
 
 Windows = Literal["batches", "days"]
 VERDICT, REPORT = "verdict.json", "report.html"
@@ -32,7 +32,7 @@ def write(store: Storage, use_case: str, windows: Windows, record: Mapping[str, 
 
 
 def read(store: Storage, use_case: str, windows: Windows, key: str) -> dict[str, Any] | None:
-    """The record of a window, or None where it has not been judged.
+    """The record of a window, or None where it has not been judged, or cannot be read.
 
     It holds ``window``, ``at`` (ISO 8601: when the batch landed, or the beginning of the day),
     ``input`` (digest of what was judged), ``rows``, ``judged`` and ``drifted`` (for any version),
@@ -40,7 +40,10 @@ def read(store: Storage, use_case: str, windows: Windows, key: str) -> dict[str,
     of the least that matters), ``reason`` and ``versions``: of each its ``version``, ``bundle`` and
     all that ``lib.drift.window.Window.record`` says.
     """
-    return store.read_json(f"{folder(use_case, windows, key)}/{VERDICT}")
+    try:
+        return store.read_json(f"{folder(use_case, windows, key)}/{VERDICT}")
+    except DamagedError:
+        return None  # it is judged anew
 
 
 def latest(

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 # All that is read of an answer but the values of slices, so that a broken file is found at once.
 PROBE = (
-    "select role, version, digest, threshold, positive_class, count(prediction_id), "
-    "count(probability), count(time) from {file} group by all"
+    "select role::varchar, version::varchar, digest::varchar, threshold::double, "
+    "positive_class::varchar, count(prediction_id), sum(probability::double), "
+    "max(time::timestamp) from {file} group by all"
 )
 
 
@@ -88,7 +89,8 @@ class Day:
         self._database.execute(
             f"""create temp table labels as
             select prediction_id, count(distinct label) as kinds,
-                max(struct_pack(time := time, label := label)) as last
+                max(struct_pack(time := time, label := label))
+                    filter (where time is not null) as last
             from {relation} semi join ids using (prediction_id) group by prediction_id"""
         )
         row = self._database.execute("select count(*) from labels where kinds > 1").fetchone()

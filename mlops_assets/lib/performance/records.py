@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlops_assets.lib.storage.root import Storage
+from mlops_assets.lib.storage.root import DamagedError, Storage
 
 STAGE, RECORD, ANSWERED = "performance", "record.json", "answered.parquet"
 
@@ -21,7 +21,7 @@ def write(store: Storage, use_case: str, record: Mapping[str, Any]) -> None:
 
 
 def read(store: Storage, use_case: str, day: str) -> dict[str, Any] | None:
-    """The record of a day, or None where it has not been judged.
+    """The record of a day, or None where it has not been judged, or cannot be read.
 
     It holds ``day`` (YYYY-MM-DD), ``at`` (ISO 8601: its beginning), ``input`` (digest of the
     answers and of the labels that belong to them), ``rows`` and ``labelled`` (answers that were
@@ -33,7 +33,10 @@ def read(store: Storage, use_case: str, day: str) -> dict[str, Any] | None:
     estimate of the labelled answers less their measured value), ``slices`` (as an evaluation has
     them) and ``said``.
     """
-    return store.read_json(f"{folder(use_case, day)}/{RECORD}")
+    try:
+        return store.read_json(f"{folder(use_case, day)}/{RECORD}")
+    except DamagedError:
+        return None  # it is judged anew
 
 
 def latest(store: Storage, use_case: str, most: int | None = None) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,10 +29,17 @@ def days(store: Storage, use_case: str, kind: Kind) -> dict[date, str]:
     """The key of the folder of each day, the oldest first."""
     found = {}
     for name in store.list(f"{use_case}/{kind}"):
-        match = _DAY.fullmatch(name)
-        if match is not None:
-            found[date.fromisoformat(match[1])] = f"{use_case}/{kind}/{name}"
+        if (day := _day(name)) is not None:
+            found[day] = f"{use_case}/{kind}/{name}"
     return found
+
+
+def _day(folder: str) -> date | None:
+    """The day that a folder is named after; None where it is none, such as February 30."""
+    match = _DAY.fullmatch(folder)
+    with suppress(ValueError):
+        return date.fromisoformat(match[1]) if match else None
+    return None
 
 
 def files(store: Storage, use_case: str, kind: Kind) -> dict[str, date]:
@@ -39,9 +47,9 @@ def files(store: Storage, use_case: str, kind: Kind) -> dict[str, date]:
     found = {}
     for each in store.files(f"{use_case}/{kind}"):
         folder, name = each.key.split("/")[-2:]
-        match = _DAY.fullmatch(folder)
-        if match is not None and name.endswith(".parquet") and not name.startswith(PARTIAL_PREFIX):
-            found[each.key] = date.fromisoformat(match[1])
+        day = _day(folder)
+        if day is not None and name.endswith(".parquet") and not name.startswith(PARTIAL_PREFIX):
+            found[each.key] = day
     return found
 
 

@@ -17,7 +17,11 @@ from mlops_assets.lib.storage.local_place import PARTIAL_PREFIX, LocalPlace
 from serving.bundle.manifest import file_digest
 from serving.storage.bucket import SCHEME, Object
 
-__all__ = ["PARTIAL_PREFIX", "ChangedError", "Storage", "as_bytes"]
+__all__ = ["PARTIAL_PREFIX", "ChangedError", "DamagedError", "Storage", "as_bytes"]
+
+
+class DamagedError(ValueError):
+    """A record that cannot be read; the message names it."""
 
 
 class ChangedError(Exception):
@@ -170,11 +174,20 @@ class Storage:
         return self._place.open(self._inside(key))
 
     def read_json(self, key: str) -> dict[str, Any] | None:
-        """Read a pointer, or None where there is none."""
+        """Read a pointer, or None where there is none.
+
+        Raises:
+            DamagedError: If it is no JSON object.
+        """
         content = self._place.read(self._inside(key))
         if content is None:
             return None
-        value: dict[str, Any] = json.loads(content)
+        try:
+            value: object = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(f"{self.uri(key)} cannot be read: {error}") from error
+        if not isinstance(value, dict):
+            raise DamagedError(f"{self.uri(key)} cannot be read: it is no JSON object")
         return value
 
     def write_json(self, key: str, value: Mapping[str, Any]) -> None:

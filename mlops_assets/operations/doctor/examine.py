@@ -21,6 +21,8 @@ def examine() -> list[Finding]:
         use_cases.use_cases,
         machine.processes,
         stores.dagster,
+        stores.automation,
+        stores.alerts,
         stores.mlflow,
     ]
     found: list[Finding] = []

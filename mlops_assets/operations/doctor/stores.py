@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlops_assets import home
 from mlops_assets.instance import has_instance, open_instance
+from mlops_assets.lib.spec.specs import load_specs
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.doctor.finding import Finding
 from serving.storage.bucket import SCHEME
@@ -140,3 +141,34 @@ def mlflow() -> Iterator[Finding]:
         yield Finding("MLflow", "warn", said, do)
     else:
         yield Finding("MLflow", "ok", "the store opens; no run is left RUNNING")
+
+
+def automation() -> Iterator[Finding]:
+    """Sensors and schedules whose last look failed: what they would have seen, nobody has."""
+    from dagster._core.scheduler.instigation import TickStatus
+
+    if not has_instance():
+        return
+    failed = []
+    with open_instance() as instance:
+        for state in instance.all_instigator_state():
+            ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+            if ticks and ticks[0].status == TickStatus.FAILURE:
+                said = ticks[0].error.message.strip() if ticks[0].error else "no reason is known"
+                failed.append(f"{state.instigator_name}: {said.splitlines()[-1]}")
+    for said in failed:
+        yield Finding("automation", "fail", said, "Dagster's page of automations has its traceback")
+
+
+def alerts() -> Iterator[Finding]:
+    """Channels that are none, or do not take what they are sent."""
+    from mlops_assets.alerting import book
+    from mlops_assets.alerting.channels import channels
+
+    store = Storage(home.storage_root())
+    said = channels()[1]
+    for name in load_specs():
+        resting = book.read(store, name).resting
+        said += [f"channel {at} takes no message of {name}: {r.said}" for at, r in resting.items()]
+    for problem in said:
+        yield Finding("alerts", "warn", problem, "`mlops alerts test` tries every channel")

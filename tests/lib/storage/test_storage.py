@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.lib.storage.root import ChangedError, Storage
+from mlops_assets.lib.storage.root import ChangedError, DamagedError, Storage
 
 # Writes for ever through one `writing`, and says when the first bytes are there.
 SLOW_WRITER = """
@@ -263,7 +263,7 @@ def test_damaged_pointer_is_an_error_and_not_nothing(storage: Storage) -> None:
     storage.write_json("a.json", {})
     with storage.writing("a.json") as partial:
         partial.write_text("")
-    with pytest.raises(json.JSONDecodeError):
+    with pytest.raises(DamagedError, match=r"a\.json cannot be read"):
         storage.read_json("a.json")
 
 
