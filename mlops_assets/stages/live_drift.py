@@ -6,7 +6,7 @@ come late, as they do from a server whose storage was away.
 
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -18,7 +18,7 @@ from mlops_assets.lib.drift.reference import GoneError, trained
 from mlops_assets.lib.drift.sides import parquet
 from mlops_assets.lib.drift.version import Current, judged
 from mlops_assets.lib.drift.window import Window
-from mlops_assets.lib.records.prediction_log import days, said_of, state
+from mlops_assets.lib.records.prediction_log import days, over, said_of, state
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import StorageRoot
@@ -46,10 +46,9 @@ def outstanding(store: Storage, spec: UseCase, now: datetime) -> list[tuple[str,
         Day and digest of its files, the newest first.
     """
     found = []
-    for day, digest in state(store, spec.name, "served").items():
+    for day, digest in over(store, spec.name, "served", spec.drift.since, now).items():
         record = records.read(store, spec.name, "days", day)
-        over = spec.drift.since <= date.fromisoformat(day) < now.astimezone(UTC).date()
-        if over and (record is None or record["input"] != digest):
+        if record is None or record["input"] != digest:
             found.append((day, digest))
     return found[::-1]
 

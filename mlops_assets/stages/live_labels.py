@@ -6,13 +6,13 @@ hour.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import datetime
 
 import dagster as dg
 
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.performance import told
-from mlops_assets.lib.records.prediction_log import said_of, state
+from mlops_assets.lib.records.prediction_log import over, said_of, state
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import StorageRoot
@@ -35,10 +35,9 @@ def outstanding(store: Storage, spec: UseCase, now: datetime) -> list[tuple[str,
         Day and digest of its files, the newest first.
     """
     found = []
-    for day, digest in state(store, spec.name, "feedback").items():
-        over = spec.drift.since <= date.fromisoformat(day) < now.astimezone(UTC).date()
-        record = told.read(store, spec.name, day) if over else None
-        if over and (record is None or record["input"] != digest):
+    for day, digest in over(store, spec.name, "feedback", spec.drift.since, now).items():
+        record = told.read(store, spec.name, day)
+        if record is None or record["input"] != digest:
             found.append((day, digest))
     return found[::-1]
 

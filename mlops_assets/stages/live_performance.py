@@ -4,7 +4,7 @@ A day is judged when it is over, and again when answers or labels of it have com
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
@@ -14,7 +14,7 @@ from mlops_assets.lib.performance import answers, records, told
 from mlops_assets.lib.performance.floors import METRIC, floor
 from mlops_assets.lib.performance.judge import judged, rests_on
 from mlops_assets.lib.performance.table import tables
-from mlops_assets.lib.records.prediction_log import days, state
+from mlops_assets.lib.records.prediction_log import days, over, state
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources import StorageRoot
@@ -41,11 +41,7 @@ def outstanding(store: Storage, spec: UseCase, now: datetime) -> list[tuple[str,
     Returns:
         Day and digest of its answers and labels, the newest first.
     """
-    served = {
-        day: digest
-        for day, digest in state(store, spec.name, "served").items()
-        if spec.drift.since <= date.fromisoformat(day) < now.astimezone(UTC).date()
-    }
+    served = over(store, spec.name, "served", spec.drift.since, now)
     inputs = told.inputs(served, told.every(store, spec.name)) if served else {}
     found = []
     for day, digest in inputs.items():

@@ -1,14 +1,14 @@
 """``sources/<name>``: one fetch of a source, which lands what is new in it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
 
 from mlops_assets.lib.digests import digest_of
 from mlops_assets.lib.sources.fetch import fetch
-from mlops_assets.lib.sources.inbox import Fetched, SourceError
+from mlops_assets.lib.sources.inbox import Fetched, Place, SourceError
 from mlops_assets.lib.sources.spec import Source
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.resources import StorageRoot
@@ -29,7 +29,6 @@ def checks(spec: UseCase, source: Source) -> Checks:
 def build(spec: UseCase, source: Source) -> dg.Definitions:
     """The asset of one source with its check."""
     asked = checks(spec, source)
-    subject = digest_of(source.model_dump(mode="json"))
 
     @dg.asset(
         key=asked.asset,
@@ -42,27 +41,45 @@ def build(spec: UseCase, source: Source) -> dg.Definitions:
     def fetched(
         context: dg.AssetExecutionContext, storage: StorageRoot
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        try:
-            found = fetch(source, storage.batches(spec.name), os.environ)
-        except SourceError as error:
-            yield asked.result(context, "fetched", False, subject, str(error))
-            raise dg.Failure(str(error)) from None
-        context.log.info(f"{source.name}: {found}")
-        yield dg.MaterializeResult(
-            # A batch does not change when its source is fetched again.
-            data_version=dg.DataVersion(subject),
-            metadata=facts(found),
-        )
-        yield asked.result(context, "fetched", not found.problems, subject, str(found))
+        yield from results(context, asked, source, storage.batches(spec.name))
 
     return dg.Definitions(assets=[fetched])
+
+
+def results(
+    context: dg.AssetExecutionContext,
+    asked: Checks,
+    source: Source,
+    place: Place,
+    say: Callable[[Fetched], None] = lambda _: None,
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Fetch a source into a place: the materialisation of its asset, and its check.
+
+    Args:
+        context: Of the run.
+        asked: The declared checks.
+        source: What is fetched.
+        place: Where its files are handed over.
+        say: Adds what the place knows of them.
+    """
+    subject = digest_of(source.model_dump(mode="json"))
+    try:
+        found = fetch(source, place, os.environ)
+    except SourceError as error:
+        yield asked.result(context, "fetched", False, subject, str(error))
+        raise dg.Failure(str(error)) from None
+    say(found)
+    context.log.info(f"{source.name}: {found}")
+    # What has landed does not change when its source is fetched again.
+    yield dg.MaterializeResult(data_version=dg.DataVersion(subject), metadata=facts(found))
+    yield asked.result(context, "fetched", not found.problems, subject, str(found))
 
 
 def facts(found: Fetched) -> dict[str, Any]:
     """A fetch as the metadata of its asset."""
     return {
         "said": str(found),
-        "new batches": len(found.new),
+        f"new {found.unit[1]}": len(found.new),
         "new bytes": sum(landed.size for landed in found.new),
         "landed": dg.MetadataValue.json([vars(each) for each in found.landed[:SHOWN]]),
         **found.about,

@@ -195,3 +195,48 @@ def test_an_examination_that_breaks_hides_no_other(
     assert any(f.about == "ports" and f.level == "fail" for f in findings)
     assert any(f.about == "specs" and f.level == "ok" for f in findings)
     assert "1 failures" in as_text(findings)
+
+
+def test_a_sensor_that_fails_and_an_address_that_is_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dagster._core.definitions.run_request import InstigatorType
+    from dagster._core.remote_origin import (
+        InProcessCodeLocationOrigin,
+        RemoteInstigatorOrigin,
+        RemoteRepositoryOrigin,
+    )
+    from dagster._core.scheduler.instigation import (
+        InstigatorState,
+        InstigatorStatus,
+        TickData,
+        TickStatus,
+    )
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+    from dagster_shared.error import SerializableErrorInfo
+
+    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file="any.py"))
+    repository = RemoteRepositoryOrigin(location, "any")
+    origin = RemoteInstigatorOrigin(repository, f"{HEART}_alerts")
+    write_dagster_home()
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING)
+        instance.add_instigator_state(state)
+        about = (origin.get_id(), f"{HEART}_alerts", InstigatorType.SENSOR)
+        error = SerializableErrorInfo("KeyError: 'a record'", [], "KeyError")
+        for number, status in enumerate((TickStatus.SKIPPED, TickStatus.FAILURE)):
+            failed = error if status == TickStatus.FAILURE else None
+            instance.create_tick(
+                TickData(
+                    *about,
+                    status,
+                    time.time() + number,
+                    error=failed,
+                    selector_id=state.selector_id,
+                )
+            )
+    monkeypatch.setenv("MLOPS_ALERT_URLS", "critcal=json://fine")
+    said = {finding.about: finding for finding in troubles()}
+    assert said["automation"].level == "fail"
+    assert said["automation"].said == f"{HEART}_alerts: KeyError: 'a record'"
+    assert "address 1 of MLOPS_ALERT_URLS" in said["alerts"].said

@@ -42,12 +42,16 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.late = 1.0
+        self.alarms: list[tuple[float, Callable[[], None]]] = []
 
     def monotonic(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        self.now += seconds
+        self.now += seconds * self.late
+        while self.alarms and self.alarms[0][0] <= self.now:
+            self.alarms.pop(0)[1]()
 
 
 class Scripted:
@@ -252,6 +256,22 @@ def test_what_is_held_waits_and_is_still_looked_at(
     made.app.errors = 0.5
     with pytest.raises(FailedTrialError, match="error rate"):
         made.run()
+
+
+def test_a_step_that_is_held_is_not_left_though_its_time_is_over(
+    stage: Callable[..., Stage], clock: Clock
+) -> None:
+    made = stage()
+    # On a slow machine the last look is later than the end of the step.
+    clock.late = 1.3
+    clock.alarms = [
+        (605.0, lambda: made.rollouts.hold(MOVE, True, "ann", "lunch")),
+        (900.0, lambda: made.seen.append(("still", 0.0))),
+        (905.0, lambda: made.rollouts.hold(MOVE, False, "ann", "back")),
+    ]
+    made.run()
+    assert made.seen.index(("still", 0.0)) == PLAN.index(("challenger", 10))
+    assert clock.now > 1800 + 290
 
 
 def test_what_is_hurried_leaves_the_rest_out(stage: Callable[..., Stage]) -> None:

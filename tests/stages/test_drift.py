@@ -186,6 +186,15 @@ def watched(made: Platform) -> tuple[bool, str]:
     return checks(result)["live_drift/drift"]
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_day_that_breaks_the_judgement_is_said_and_warns(copied: Platform) -> None:
+    huge = pl.col("input__oldpeak").cast(pl.Float64) * 0 + 1.7e308
+    day_of(copied, log_rows(copied, 0).with_columns(input__oldpeak=huge))
+    passed, said = watched(copied)
+    assert not passed
+    assert said.startswith("not judged: ValueError: ")
+
+
 def test_a_day_is_judged_by_the_version_that_answered(copied: Platform) -> None:
     spec, store, now = copied.spec, copied.store, datetime.now(UTC)
     assert live_drift.outstanding(store, spec, now) == []

@@ -91,9 +91,12 @@ class LabelPlace:
 
     def say(self, fetched: Fetched) -> None:
         """Add what became of the rows to what a fetch says."""
+        fetched.unit = ("file of labels", "files of labels")
         for receipt in self.taken:
             if receipt["quarantined"]:
-                reasons = [f"{why}: {n}" for why, n in [*receipt["reasons"].items()][:NAMED]]
+                every = [f"{why}: {n}" for why, n in receipt["reasons"].items()]
+                reasons = every[:NAMED]
+                reasons += [f"and {len(every) - NAMED} more reasons"] if every[NAMED:] else []
                 fetched.problems.append(
                     f"{receipt['name']}: {receipt['quarantined']} rows are quarantined "
                     f"({'; '.join(reasons)}), see {receipt['file']}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,6 +61,23 @@ def state(store: Storage, use_case: str, kind: Kind) -> dict[str, str]:
         if each.key in known:
             found.setdefault(known[each.key].isoformat(), []).append([each.key, each.stamp])
     return {day: digest_of(sorted(keys)) for day, keys in sorted(found.items())}
+
+
+def over(store: Storage, use_case: str, kind: Kind, since: date, now: datetime) -> dict[str, str]:
+    """The ``state`` of the days that are over, from a first one on.
+
+    Args:
+        store: The storage root.
+        use_case: Its name.
+        kind: Which files.
+        since: The first day.
+        now: With a time zone.
+    """
+    today = now.astimezone(UTC).date()
+    found = state(store, use_case, kind)
+    return {
+        day: digest for day, digest in found.items() if since <= date.fromisoformat(day) < today
+    }
 
 
 def of_each_file(

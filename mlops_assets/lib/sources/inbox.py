@@ -58,11 +58,13 @@ class Fetched:
         landed: What was handed over, in its order.
         about: Facts for a person: rows, ETag, watermark.
         problems: What could not be fetched although the rest was.
+        unit: What a file becomes, one and several.
     """
 
     landed: list[Landed] = field(default_factory=list)
     about: dict[str, str | int | float] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    unit: tuple[str, str] = ("batch", "batches")
 
     @property
     def new(self) -> list[Landed]:
@@ -72,8 +74,7 @@ class Fetched:
     def __str__(self) -> str:
         new = self.new
         size = sum(landed.size for landed in new)
-        batches = "1 new batch" if len(new) == 1 else f"{len(new)} new batches"
-        said = f"{batches}, {size} bytes" if new else "nothing new"
+        said = f"{len(new)} new {self.unit[len(new) != 1]}, {size} bytes" if new else "nothing new"
         return "; ".join([said, *self.problems])
 
 
