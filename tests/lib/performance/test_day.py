@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from mlops_assets.lib.performance import answers, told
 from mlops_assets.lib.performance.judge import judged
 from mlops_assets.lib.records.prediction_log import state
 from mlops_assets.lib.storage.root import Storage
-from tests.lib.performance.helpers import CASE, ids, outcomes, served
+from tests.lib.performance.helpers import CASE, ids, outcomes, served, write
 from tests.lib.performance.helpers import told as tell
 from tests.platform import quick_spec
 
@@ -130,6 +131,15 @@ def test_broken_files_are_named_and_the_others_are_read(store: Storage) -> None:
     assert judged(found, SPEC)["labelled"] == 120
     assert said[0].startswith("2 files cannot be read: worker-2.parquet (")
     assert said[1].startswith(f"labels of day={AFTER}: 2 files cannot be read: ")
+
+
+def test_a_file_of_other_types_is_named_and_the_others_are_read(store: Storage) -> None:
+    good = served(store, DAY)
+    odd = good.with_columns(threshold=pl.lit("abc"), prediction_id=pl.lit("e" * 32))
+    write(store, "served", DAY, "worker-2", odd)
+    (found,), said = read(store)
+    assert len(found.probability) == good.height
+    assert said[0].startswith("1 files cannot be read: worker-2.parquet (Conversion Error")
 
 
 def test_an_answer_in_two_files_counts_once(store: Storage) -> None:
