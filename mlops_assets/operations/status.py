@@ -6,10 +6,10 @@ from typing import Any
 from mlops_assets import home
 from mlops_assets.alerting import book
 from mlops_assets.instance import has_instance, open_instance
+from mlops_assets.lib.digests import short
 from mlops_assets.lib.drift import records
 from mlops_assets.lib.features.dbt_project import feature_model, prepare
-from mlops_assets.lib.http import call
-from mlops_assets.lib.records import current, desired_state
+from mlops_assets.lib.records import current
 from mlops_assets.lib.records.batches import Batches
 from mlops_assets.lib.records.history import (
     champion,
@@ -17,13 +17,12 @@ from mlops_assets.lib.records.history import (
     standing,
     withdrawn,
 )
-from mlops_assets.lib.records.ledger import Ledger, LedgerError
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.synthetic.origin import best_auc
 from mlops_assets.operations import rollout_now
-from mlops_assets.resources.rollout_target import TargetError
-from mlops_assets.resources.targets import rollout_target
+from mlops_assets.operations.what_serves import as_lines, what_serves
 
 
 def status(spec: UseCase) -> dict[str, Any]:
@@ -34,16 +33,14 @@ def status(spec: UseCase) -> dict[str, Any]:
 
     Returns:
         ``batches``, ``training_set``, ``candidates``, ``best_roc_auc`` (reachable by any model,
-        where the rows were generated), ``versions``, ``champion``, ``desired``, ``rollout`` (the
-        step that is at work), ``deployment`` (what of a cluster is not as desired, in a sentence),
-        ``serving``, ``failed_checks``, ``alerts`` (the open ones) and ``retrain`` (the ``trigger``
-        of the next one, or null, and the ``reason``, which says what it waits for). What does not
-        exist yet is null or empty.
+        where the rows were generated), ``versions``, ``champion``, ``rollout`` (the step that is at
+        work), what ``what_serves`` gives, ``failed_checks``, ``alerts`` (the open ones) and
+        ``retrain`` (the ``trigger`` of the next one, or null, and the ``reason``, which says what
+        it waits for). What does not exist yet is null or empty.
     """
     store = Storage(home.storage_root())
     entries = Ledger(store, spec.name).entries()
     training = current.read(store, spec.name, "training_set")
-    role = desired_state.read(store, spec.name, home.environment()).get("champion")
     crowned = champion(entries)
     return {
         "use_case": spec.name,
@@ -54,10 +51,8 @@ def status(spec: UseCase) -> dict[str, Any]:
         and best_auc(store, spec.name, (batch["key"] for batch in training["batches"])),
         "versions": _versions(entries),
         "champion": crowned and {"version": crowned["version"], "digest": crowned["bundle"]},
-        "desired": role and {"version": role["version"], "digest": role["digest"]},
         "rollout": rollout_now.found(store, spec, entries),
-        "deployment": _deployment(store, spec.name, entries),
-        "serving": serving(spec.name),
+        **what_serves(store, spec.name, entries),
         "failed_checks": _failed_checks(store, spec),
         "retrain": _retrain(store, spec),
         "alerts": _alerts(store, spec.name),
@@ -117,25 +112,6 @@ def _versions(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for bundle, (entry, word) in standing(entries).items()
     ]
     return sorted(found, key=lambda version: int(version["version"]))
-
-
-def _deployment(store: Storage, use_case: str, entries: list[dict[str, Any]]) -> str | None:
-    """What of the cluster is not as the desired state says, or cannot be seen."""
-    target = rollout_target()
-    roles = desired_state.read(store, use_case, target.environment)
-    try:
-        return target.drift(use_case, roles, entries)
-    except (TargetError, LedgerError) as error:
-        return str(error)
-
-
-def serving(use_case: str) -> dict[str, Any] | None:
-    """What the local serving app serves of a use case, or None where none answers for it."""
-    try:
-        model = call(f"{home.url('serving')}/model/{use_case}", timeout=2)
-    except OSError:
-        return None
-    return {name: model[name] for name in ("use_case", "version", "digest", "ready")}
 
 
 def _failed_checks(store: Storage, spec: UseCase) -> list[dict[str, Any]]:
@@ -206,13 +182,10 @@ def as_text(state: dict[str, Any]) -> str:
         lines.append(f"  reachable  ROC AUC {best:.3f} at best: the rows were generated")
     for version in state["versions"]:
         lines.append(f"  version    {version['version']}: {version['decision']}")
-    for name in ("champion", "desired", "serving"):
-        entry = state[name]
-        lines.append(f"  {name:<10} {_version_line(entry)}")
-        if name == "desired" and state["rollout"]:
-            lines.append(f"  rollout    {rollout_now.as_line(state['rollout'])}")
-        if name == "desired" and state["deployment"]:
-            lines.append(f"  deployment {state['deployment']}")
+    champion = state["champion"]
+    shown = champion and f"version {champion['version']} ({short(champion['digest'])})"
+    lines.append(f"  champion   {shown or 'none'}")
+    lines += as_lines(state, rollout_now.as_line(state["rollout"]) if state["rollout"] else None)
     if state["retrain"]:
         when = "due" if state["retrain"]["trigger"] else "not yet"
         lines.append(f"  retrain    {when}: {state['retrain']['reason']}")
@@ -222,10 +195,3 @@ def as_text(state: dict[str, Any]) -> str:
     for alert in state["alerts"]:
         lines.append(f"  alert      {alert['level']}: {alert['title']}: {alert['what']}")
     return "\n".join(lines)
-
-
-def _version_line(entry: dict[str, Any] | None) -> str:
-    if entry is None or entry["version"] is None:
-        return "none"
-    ready = "" if entry.get("ready", True) else ", not ready"
-    return f"version {entry['version']} ({entry['digest'][:12]}){ready}"

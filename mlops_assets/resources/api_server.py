@@ -15,8 +15,7 @@ from mlops_assets.resources.rollout_target import TargetError
 
 #: Where it says what a rollout may do.
 ROLE = "deploy/kubernetes/base/rollout-role.yaml"
-#: So long a request is asked again, and so long the longest pause between two is.
-RETRY_SECONDS = 30.0
+#: The longest pause between two requests, and the first.
 LONGEST_PAUSE_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.1
 _REQUEST_SECONDS = 10.0
@@ -45,13 +44,15 @@ class ApiServer:
     Attributes:
         namespace: Of the Deployment.
         name: Of the Deployment.
+        retry_seconds: So long a request is asked again.
     """
 
-    def __init__(self, namespace: str, name: str) -> None:
+    def __init__(self, namespace: str, name: str, retry_seconds: float) -> None:
         from kubernetes import client, config
 
         self.namespace = namespace
         self.name = name
+        self.retry_seconds = retry_seconds
         settings = client.Configuration()
         file = os.environ.get("KUBECONFIG")
         try:
@@ -176,7 +177,8 @@ class ApiServer:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
-        given = {"_request_timeout": _REQUEST_SECONDS, "_preload_content": False, **given}
+        longest = min(_REQUEST_SECONDS, self.retry_seconds)
+        given = {"_request_timeout": longest, "_preload_content": False, **given}
         started, pause = time.monotonic(), FIRST_PAUSE_SECONDS
         while True:
             wanted = pause
@@ -190,7 +192,7 @@ class ApiServer:
                 wanted = float(after) if after.isdigit() else pause
             except (HTTPError, OSError) as error:
                 problem = TargetError(f"the API server did not answer: {error}")
-            if time.monotonic() + wanted > started + RETRY_SECONDS:
+            if time.monotonic() + wanted > started + self.retry_seconds:
                 raise problem
             time.sleep(wanted)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

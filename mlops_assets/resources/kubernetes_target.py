@@ -45,12 +45,14 @@ class KubernetesTarget(LocalTarget):
         image: That the container gets together with the next champion; somebody else's without.
         patience: Seconds past the Deployment's own progress deadline after which a cluster that
             says nothing new has failed.
+        retry_seconds: So long an API server that is busy or away is asked again.
     """
 
     namespace: str
     deployment: str = "serving"
     image: str = ""
     patience: float = 30.0
+    retry_seconds: float = 30.0
 
     def apply(self, use_case: str, roles: Roles, head: str) -> None:
         """Put the champion's digest and the ledger's head into the pod template.
@@ -146,6 +148,14 @@ class KubernetesTarget(LocalTarget):
         pods = self._pods()
         return {name: pod.counters(use_case)[pod.url] for name, pod in pods.items()}
 
+    def deployed(self, use_case: str) -> str | None:
+        """See ``RolloutTarget``.
+
+        Raises:
+            TargetError: If the API server does not answer.
+        """
+        return annotations(self._server().deployment()).get(_key(use_case, "champion-digest"))
+
     def drift(self, use_case: str, roles: Roles, entries: Sequence[Entry]) -> str | None:
         """See ``RolloutTarget``.
 
@@ -171,7 +181,7 @@ class KubernetesTarget(LocalTarget):
         )
 
     def _server(self) -> ApiServer:
-        return ApiServer(self.namespace, self.deployment)
+        return ApiServer(self.namespace, self.deployment, self.retry_seconds)
 
     def _pods(self) -> dict[str, LocalTarget]:
         """The ready pods by name, each as an app of its own.

@@ -63,6 +63,17 @@ class RolloutTarget(dg.ConfigurableResource[Any], ABC):
             TargetError: If it does not, and why.
         """
 
+    def deployed(self, use_case: str) -> str | None:
+        """Digest of the champion that the app was moved for.
+
+        Args:
+            use_case: Whose model.
+
+        Returns:
+            Nothing here, where nothing is moved.
+        """
+        return None
+
     def drift(self, use_case: str, roles: Roles, entries: Sequence[Entry]) -> str | None:
         """What was moved and is not as the desired state says any more, in a sentence.
 

@@ -12,8 +12,11 @@ DEPLOYMENT = "MLOPS_SERVING_DEPLOYMENT"
 IMAGE = "MLOPS_SERVING_IMAGE"
 
 
-def rollout_target() -> RolloutTarget:
+def rollout_target(retry_seconds: float = 30.0) -> RolloutTarget:
     """The target that this process is told of by its environment.
+
+    Args:
+        retry_seconds: So long an API server that is busy or away is asked again.
 
     Raises:
         ValueError: If it is told of none that there is, or of a cluster without a namespace.
@@ -33,4 +36,5 @@ def rollout_target() -> RolloutTarget:
         namespace=namespace,
         deployment=os.environ.get(DEPLOYMENT) or "serving",
         image=os.environ.get(IMAGE) or "",
+        retry_seconds=retry_seconds,
     )

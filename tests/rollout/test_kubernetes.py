@@ -19,7 +19,7 @@ from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.records.desired_state import TakenBackError
 from mlops_assets.lib.records.ledger import LedgerError, head
 from mlops_assets.operations.status import as_text, status
-from mlops_assets.resources import KubernetesTarget, LocalTarget, StorageRoot, api_server
+from mlops_assets.resources import KubernetesTarget, LocalTarget, StorageRoot
 from mlops_assets.resources.deployment import addresses
 from mlops_assets.resources.kubernetes_target import alike
 from mlops_assets.resources.rollout_target import TargetError, serves
@@ -211,13 +211,10 @@ def test_what_is_forbidden_is_named_with_its_role(
         made_to_serve(target(fake), NEW)
 
 
-def test_an_api_server_that_is_away_is_said(
-    fake: FakeKubernetes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(api_server, "RETRY_SECONDS", 0.2)
+def test_an_api_server_that_is_away_is_said(fake: FakeKubernetes) -> None:
     fake.failures = {"get": [(500, {})] * 9}
     with pytest.raises(TargetError, match="answered 500 to get deployments"):
-        target(fake).apply(USE_CASE, champion(NEW), HEAD)
+        target(fake, retry_seconds=0.2).apply(USE_CASE, champion(NEW), HEAD)
 
 
 class Killed(BaseException):
