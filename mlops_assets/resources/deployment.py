@@ -39,9 +39,23 @@ def why_not(deployment: Object) -> str | None:
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return None  # said of the template before
     for each in status.get("conditions", []):
-        if each["type"] == "Progressing" and each["reason"] == "ProgressDeadlineExceeded":
+        if each["type"] != "Progressing" or each["reason"] != "ProgressDeadlineExceeded":
+            continue
+        # The condition of the template before stays until the controller sees some progress.
+        if each["lastUpdateTime"] > _changed(deployment):
             return f"{each['reason']}: {each['message']}"
     return None
+
+
+def _changed(deployment: Object) -> str:
+    """When the pod template was last changed, by the API server's clock."""
+    managers = deployment["metadata"].get("managedFields", [])
+    times = (
+        each["time"]
+        for each in managers
+        if "time" in each and "f:template" in each.get("fieldsV1", {}).get("f:spec", {})
+    )
+    return max(times, default="")
 
 
 def addresses(pods: Sequence[Object], container: str) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """A FAKE of a cluster: the API of one Deployment with its controller, and nothing more.
 
 It knows server-side apply with owners and conflicts of fields, resource versions, generations,
-revisions, a watch, a progress deadline, and pods that turn ready, or never. Its answers were
-written after the documentation of Kubernetes; no cluster has confirmed them. Pods are addresses:
-of a real serving app where a test starts one.
+revisions, a watch, a progress deadline, and pods that turn ready, or never. A real cluster
+(``tests.rollout.real_kubernetes``) answers the same tests alike. Pods are addresses: of a real
+serving app where a test starts one.
 """
 
 import copy
@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -38,6 +39,10 @@ def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         return
     for key, each in value.items():
         yield from _leaves(each, (*path, key))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def in_template(image: str) -> Object:
@@ -85,6 +90,7 @@ class FakeKubernetes:
         self._made = replicas
         self._version, self._generation, self._observed = 1, 1, 1
         self._progressed, self._reason = time.monotonic(), "NewReplicaSetAvailable"
+        self._said_at = self._edited_at = _now()
         self._changed = threading.Condition()
         self._ended = False
 
@@ -140,6 +146,12 @@ class FakeKubernetes:
         condition = {"type": "Progressing", "reason": self._reason}
         condition |= {"status": "False" if failed else "True"}
         condition["message"] = f'ReplicaSet "serving-{len(self.revisions)}": {self._reason}.'
+        condition["lastUpdateTime"] = self._said_at
+        edited = {
+            "manager": "a",
+            "time": self._edited_at,
+            "fieldsV1": {"f:spec": {"f:template": {}}},
+        }
         return {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -148,6 +160,7 @@ class FakeKubernetes:
                 "namespace": NAMESPACE,
                 "resourceVersion": str(self._version),
                 "generation": self._generation,
+                "managedFields": [edited],
                 "annotations": {
                     REVISION: str(len(self.revisions)),
                     **{p[-1]: v for p, v in self.fields.items() if p[:-1] == own},
@@ -217,8 +230,7 @@ class FakeKubernetes:
                 others = self.owners.get(path, set()) if before.get(path) == value else set()
                 self.owners[path], self.fields[path] = others | {manager}, value
             if changed := {path for path, _ in before.items() ^ self.fields.items()}:
-                self._generation += any(path[0] == "spec" for path in changed)
-                self._bump()
+                self._edit_of(changed)
             return 200, self.deployment()
 
     def hand_over_images(self) -> None:
@@ -240,8 +252,13 @@ class FakeKubernetes:
     def _edit(self, path: Path, value: Any, manager: str) -> None:
         with self._changed:
             self.fields[path], self.owners[path] = value, {manager}
-            self._generation += 1
-            self._bump()
+            self._edit_of({path})
+
+    def _edit_of(self, changed: set[Path]) -> None:
+        self._generation += any(path[0] == "spec" for path in changed)
+        if any(path[: len(TEMPLATE)] == TEMPLATE for path in changed):
+            self._edited_at = _now()
+        self._bump()
 
     def _bump(self) -> None:
         self._version += 1
@@ -263,7 +280,8 @@ class FakeKubernetes:
             self._observed = self._generation
             if (template := self.template()) not in self.revisions[-1:]:
                 self.revisions.append(template)
-                self._progressed, self._reason = time.monotonic(), "ReplicaSetUpdated"
+                self._progressed = time.monotonic()
+                return  # the condition is still that of the template before
         newest, wanted = len(self.revisions) - 1, self.fields["spec", "replicas"]
         new = [p for p, revision in self.pods.items() if revision == newest]
         old = [p for p in self.pods if p not in new]
@@ -281,14 +299,19 @@ class FakeKubernetes:
             self._made += 1
             self.pods[f"serving-{self._made}"] = newest
         elif not waiting:
-            self._reason = "NewReplicaSetAvailable"
+            self._say("NewReplicaSetAvailable")
             return
         else:
             deadline = self.fields["spec", "progressDeadlineSeconds"]
             if time.monotonic() - self._progressed > deadline:
-                self._reason = "ProgressDeadlineExceeded"
+                self._say("ProgressDeadlineExceeded")
             return
         self._progressed = time.monotonic()
+        self._say("ReplicaSetUpdated")
+
+    def _say(self, reason: str) -> None:
+        if reason != self._reason:
+            self._reason, self._said_at = reason, _now()
 
     def _starts(self, template: Object) -> bool:
         return self.starts and template["spec"]["containers"][0]["image"] in self.images
