@@ -161,7 +161,7 @@ deploy:  ## Bring images to a cluster, by digest (ENVIRONMENT, IMAGE, SERVING, D
 	@test -d deploy/kubernetes/overlays/$(ENVIRONMENT) || { echo "deploy: there is no deploy/kubernetes/overlays/$(ENVIRONMENT)"; exit 2; }
 	mkdir -p build/deploy/$(ENVIRONMENT)
 	@echo "$$kustomization" > build/deploy/$(ENVIRONMENT)/kustomization.yaml
-	$(KUBECTL) apply -k build/deploy/$(ENVIRONMENT)
+	$(KUBECTL) apply --server-side --field-manager mlops-deploy -k build/deploy/$(ENVIRONMENT)
 	$(KUBECTL) --namespace $(NAMESPACE) rollout status deployment --selector app.kubernetes.io/part-of=mlops-assets --timeout 10m
 
 note:  ## The gate's summary as a note on a merge request of GitLab (in its CI)

@@ -192,7 +192,9 @@ def test_a_deployment_is_by_digest(place: Workplace) -> None:
         "mlops-assets/serving": DIGEST,
         "mlops-assets/dagster": DIGEST,
     }
-    assert "kubectl apply -k build/deploy/staging" in place.called()
+    # By fields: what a rollout or an autoscaler has written stays.
+    applied = "kubectl apply --server-side --field-manager mlops-deploy -k build/deploy/staging"
+    assert applied in place.called()
     assert "--namespace mlops-staging rollout status" in place.called()
     for wrong, said in (
         ({"SERVING": "latest"}, "give SERVING=sha256:"),
