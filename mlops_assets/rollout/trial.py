@@ -3,7 +3,7 @@
 First it answers a golden row without any traffic. Then each step gives it its part of the traffic
 for its time; what the app counts is looked at ten times. Failed at any look, or not successful at
 the end, it is on its way back within seconds. Whoever is killed is followed by one that goes on at
-the same step, with what had been counted when it began.
+the same step, with what had been counted until the last look.
 """
 
 import time
@@ -125,8 +125,8 @@ class Trial:
             progress["steps"].append(about | {"seconds": step.seconds})
             self._save()
         roles = self._move({step.role: self.role | {"percent": step.percent}})
-        if progress["began"] is None:
-            progress["began"] = _packed(self.counters())
+        if progress["counted"] is None:
+            progress["counted"] = {name: _packed(part) for name, part in self.counters().items()}
             self._save()
         self.say(f"step {number + 1} of {len(progress['plan'])}: {progress['plan'][number]}")
         self._watch(step, roles)
@@ -176,15 +176,28 @@ class Trial:
         raise TargetError(said)
 
     def _judge(self, step: Step, counted: dict[str, Counters]) -> Judgement:
-        began = _unpacked(self._progress["began"])
-        total = together(grown(began.get(name, {}), part) for name, part in counted.items())
-        found = sample(total, self.champion["version"], step.role, self.role["version"])
+        found = sample(
+            self._grown(counted), self.champion["version"], step.role, self.role["version"]
+        )
         judgement = judge(found, step.role, self.spec.rollout.analysis)
         self._progress["steps"][-1]["judged"] = judgement.record()
         self._save()
         elapsed = f"{self._progress['elapsed']:.0f} of {self._allowed(step):g} s"
         self.say(f"{step}, {elapsed}: {judgement.verdict}: {judgement.said}")
         return judgement
+
+    def _grown(self, counted: dict[str, Counters]) -> Counters:
+        """What was counted since the step began.
+
+        Added up look by look: a pod that ends, or whose app is started anew, takes nothing of what
+        it had counted by the look before.
+        """
+        progress, total = self._progress, [_unpacked(self._progress["grown"])]
+        for name, part in counted.items():
+            total.append(grown(_unpacked(progress["counted"].get(name, [])), part))
+            progress["counted"][name] = _packed(part)
+        progress["grown"] = _packed(together(total))
+        return _unpacked(progress["grown"])
 
     def _allowed(self, step: Step) -> float:
         return step.seconds * (1 + int(self._progress["extended"]))
@@ -217,14 +230,10 @@ class Trial:
         return (said or ("proceed" if self.target.environment == LAPTOP else "back")) == "proceed"
 
 
-def _packed(counted: dict[str, Counters]) -> dict[str, list[Any]]:
+def _packed(counted: Counters) -> list[Any]:
     """Counters as JSON-compatible values."""
-    return {
-        name: [[*each, value] for each, value in part.items()] for name, part in counted.items()
-    }
+    return [[*each, value] for each, value in counted.items()]
 
 
-def _unpacked(packed: dict[str, list[Any]]) -> dict[str, Counters]:
-    return {
-        name: {Series(*labels): value for *labels, value in part} for name, part in packed.items()
-    }
+def _unpacked(packed: list[Any]) -> Counters:
+    return {Series(*labels): value for *labels, value in packed}

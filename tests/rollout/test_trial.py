@@ -67,6 +67,7 @@ class Scripted:
         self.away = False
         self.off: str | None = None
         self.kill_in: int | None = None
+        self.pod = "first"
         self._counted: dict[Series, float] = {}
         self._at = 0.0
 
@@ -104,7 +105,12 @@ class Scripted:
     def counters(self) -> dict[str, dict[Series, float]]:
         self.called()
         self._count()
-        return {"app": dict(self._counted)}
+        return {self.pod: dict(self._counted)}
+
+    def replace_pod(self, name: str) -> None:
+        """A pod ends and another one is there; of the same name, if it was only started anew."""
+        self._count()
+        self.pod, self._counted = name, {}
 
     def _count(self) -> None:
         requests, self._at = self.rate * (self.clock.now - self._at), self.clock.now
@@ -188,6 +194,19 @@ def test_every_step_takes_its_time_and_is_judged(stage: Callable[..., Stage], cl
     assert [step["judged"]["verdict"] for step in steps] == ["successful"] * 3
     assert clock.now == pytest.approx(1800, rel=0.01)
     assert made.rollouts.progress(MOVE)["step"] == 3
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_what_a_pod_counted_outlives_it(
+    stage: Callable[..., Stage], clock: Clock, name: str
+) -> None:
+    made = stage(rate=50.0, steps=STEPS[1:2])
+    made.app.errors = 0.003
+    # Right after the ninth look of ten.
+    clock.alarms.append((541.5, lambda: made.app.replace_pod(name)))
+    (step,) = made.run()
+    (errors,) = [m for m in step["judged"]["measures"] if m["name"].startswith("error")]
+    assert errors["rows"] == pytest.approx(0.1 * 50 * 600, rel=0.02)
 
 
 @settings(max_examples=15)

@@ -22,20 +22,25 @@ class Rollouts:
         """How far the rollout of a decision has come.
 
         It holds ``step`` (from 0: the one that is at work), ``elapsed`` (its seconds so far),
-        ``extended`` (how often it was given its time once more), ``paused_seconds``, ``began``
-        (what the counters were at its start, by source, or null), ``ended`` (why the rollout is
-        over, or null) and ``steps``: of each that was begun its ``name``, ``role``, ``percent``,
-        ``seconds`` and, as soon as there was a look, ``judged`` (verdict, reason, measures).
+        ``extended`` (how often it was given its time once more), ``paused_seconds``, ``counted``
+        (what the counters were at the last look, by source, or null), ``grown`` (by how much they
+        grew since its start, all sources together), ``ended`` (why the rollout is over, or null)
+        and ``steps``: of each that was begun its ``name``, ``role``, ``percent``, ``seconds`` and,
+        as soon as there was a look, ``judged`` (verdict, reason, measures).
         """
         found = self._storage.read_json(self._key(move, "progress"))
-        return found or {
-            "decision": move["sequence"],
-            "version": move["version"],
-            "bundle": move["bundle"],
-            "steps": [],
-            "ended": None,
-            **AT_ITS_START,
-        }
+        return (
+            AT_ITS_START | found
+            if found
+            else {
+                "decision": move["sequence"],
+                "version": move["version"],
+                "bundle": move["bundle"],
+                "steps": [],
+                "ended": None,
+                **AT_ITS_START,
+            }
+        )
 
     def save(self, move: Entry, progress: dict[str, Any]) -> None:
         """Replace what is known of how far a rollout has come."""
@@ -63,5 +68,6 @@ AT_ITS_START: dict[str, Any] = {
     "elapsed": 0.0,
     "extended": 0,
     "paused_seconds": 0.0,
-    "began": None,
+    "counted": None,
+    "grown": [],
 }

@@ -1,8 +1,8 @@
 """What the app has counted, and by how much that grew.
 
 A source (a server, a pod, or Prometheus for all of them) gives counters that only grow until it is
-started anew. What happened during a step is how much they grew since it began, added up over the
-sources.
+started anew. What happened during a step is how much they grew from look to look, added up over
+the sources.
 """
 
 from collections import Counter
