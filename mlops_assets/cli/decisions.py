@@ -121,6 +121,8 @@ def _adopt(options: argparse.Namespace) -> int:
     said = f"version {number} is {decision} (entry {entry['sequence']} of the ledger)"
     if not done.is_new:
         print(f"{said} already, by the same bundle: nothing is written")
+        if entry.get("origin"):  # the command may have been killed after its line
+            mlflow.describe(spec.name, entry)
         return 0
     origin, verdict = entry["origin"], entry["verdict"]
     print(f"{said}: version {origin['version']} of {origin['environment']}, {done.signed}")
