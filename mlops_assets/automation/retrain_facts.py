@@ -60,7 +60,8 @@ def look(
     if not accepted:
         return None
     entries = Ledger(store, spec.name).entries()
-    verdict = last_verdict(entries)
+    # A version that was adopted says nothing of the rows that are here.
+    verdict = last_verdict([entry for entry in entries if not entry.get("origin")])
     wanted = training_set.wanted_digest(spec, model, accepted)
     # A batch that was taken out and put back is new work on old rows.
     turn = sum(entry["decision"] in BATCH_DECISIONS for entry in entries)

@@ -26,6 +26,25 @@ def add(commands: Commands) -> None:
         _by(command)
         command.set_defaults(run=_decide, answer=answer)
 
+    adopt = commands.add_parser(
+        "adopt", help="approve here what serves in another environment, and bring it over"
+    )
+    adopt.add_argument("use_case")
+    adopt.add_argument(
+        "version",
+        nargs="?",
+        help="its number there, or the start of its bundle's digest; default: the champion there",
+    )
+    adopt.add_argument(
+        "--from",
+        required=True,
+        dest="source",
+        metavar="ROOT",
+        help="the storage root there: a folder or s3://bucket/prefix; it is only read",
+    )
+    _by(adopt)
+    adopt.set_defaults(run=_adopt)
+
     rollback = commands.add_parser("rollback", help="put a former champion back, at once")
     rollback.add_argument("use_case")
     rollback.add_argument(
@@ -74,6 +93,47 @@ def _decide(options: argparse.Namespace) -> int:
     if entry["decision"] == "approved":
         print("the rollout sensor makes it serve")
     tracking().describe(spec.name, entry)
+    return 0
+
+
+def _adopt(options: argparse.Namespace) -> int:
+    import dagster as dg
+
+    from mlops_assets.lib.features.dbt_project import feature_model, prepare
+    from mlops_assets.operations.adopt.adopt import adopt
+    from mlops_assets.resources.mlflow import tracking
+    from mlops_assets.stages.evidence import batch_checks
+
+    spec, store = load_spec(options.use_case), Storage(home.storage_root())
+    model, mlflow = feature_model(prepare(spec.name, spec.contract), spec.name), tracking()
+    done = adopt(
+        store,
+        spec,
+        lambda lineage: batch_checks(spec, model, lineage),
+        mlflow,
+        Storage(options.source),
+        options.version,
+        actor=options.by or getpass.getuser(),
+        reason=options.reason,
+    )
+    entry = done.entry
+    number, decision = entry["version"], entry["decision"].replace("_", " ")
+    said = f"version {number} is {decision} (entry {entry['sequence']} of the ledger)"
+    if not done.is_new:
+        print(f"{said} already, by the same bundle: nothing is written")
+        if entry.get("origin"):  # the command may have been killed after its line
+            mlflow.describe(spec.name, entry)
+        return 0
+    origin, verdict = entry["origin"], entry["verdict"]
+    print(f"{said}: version {origin['version']} of {origin['environment']}, {done.signed}")
+    print(f"  {len(entry['checks'])} checks passed there; here: {verdict['said']}")
+    print("the rollout sensor makes it serve")
+    # Beside what the gate has said, where people look.
+    shown = {"decision": "approved", "version": number, "by": entry["actor"], **origin}
+    asset = dg.AssetKey([spec.name, "promotion"])
+    with open_instance() as instance:
+        instance.report_runless_asset_event(dg.AssetObservation(asset, metadata=shown))
+    mlflow.describe(spec.name, entry)
     return 0
 
 

@@ -122,6 +122,12 @@ def _why(entry: dict[str, Any]) -> Iterator[str]:
         f"entry {entry['sequence']}, {entry['time'][:19]}Z: {entry['decision'].replace('_', ' ')} "
         f"by {entry['actor']}{_trained(entry)}" + (f": {reasons}" if reasons else "")
     )
+    if origin := entry.get("origin"):
+        number = origin["entry"].partition(":")[0]
+        yield (
+            f"adopted from {origin['environment']} ({origin['root']}): version "
+            f"{origin['version']} there, by entry {number} of the ledger there"
+        )
     if entry.get("verdict"):
         yield f"verdict: {entry['verdict']['outcome']}: {entry['verdict']['said']}"
     if entry.get("training_set"):
@@ -148,6 +154,8 @@ def _about(entry: dict[str, Any]) -> str:
     if entry["decision"] in BATCH_DECISIONS:
         return f"batch {entry['batch']}"
     of = f"version {entry['version']} ({str(entry['bundle'])[:12]})"
+    if origin := entry.get("origin"):
+        return f"{of}, which is version {origin['version']} of {origin['environment']},"
     if entry["decision"] == "rolled_back":
         return f"to {of} from version {entry['from']['version']}"
     return of

@@ -73,7 +73,7 @@ def decide(
         _refuse_by_state(spec, answer, known, entries)
         found = gate.ask(instance, store, spec, batch_checks, known, entries)
         if answer != "reject":
-            _refuse_by_gate(spec, answer, found)
+            refuse_by_gate(spec, answer, found)
         facts: dict[str, Any] = found.facts() | {
             "actor": actor,
             "decided_by": "person",
@@ -151,7 +151,13 @@ def _refuse_by_state(
         )
 
 
-def _refuse_by_gate(spec: UseCase, answer: Answer, found: gate.Judgement) -> None:
+def refuse_by_gate(spec: UseCase, answer: Answer, found: gate.Judgement) -> None:
+    """Refuse what no person can let in.
+
+    Raises:
+        RefusedError: If a blessing is missing, the version is worse than the champion, or, where it
+            is only approved, the gate would not promote it.
+    """
     number = found.version.number
     if found.objections:
         said = "; ".join(found.objections)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.lib.digests import short
 from mlops_assets.lib.records import prediction_log
 from mlops_assets.lib.records.batches import Batches
-from mlops_assets.lib.records.history import withdrawn
+from mlops_assets.lib.records.history import adoption, withdrawn
 from mlops_assets.lib.records.ledger import BATCH_DECISIONS, Ledger
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.versions import bundle_of, numbers
@@ -69,7 +69,8 @@ def of_version(store: Storage, use_case: str, version: str) -> dict[str, Any]:
 
     Returns:
         ``version``, ``bundle``, ``algorithm``, ``runs``, ``evaluation``, ``training_set``,
-        ``batches`` and ``decisions``; JSON-compatible.
+        ``batches``, ``origin`` (of a version that was adopted: the environment and the root where
+        its batches landed, and its version there) and ``decisions``; JSON-compatible.
 
     Raises:
         mlops_assets.operations.versions.UnknownVersionError: If none or several are meant.
@@ -148,6 +149,7 @@ def _of_bundle(store: Storage, use_case: str, digest: str) -> dict[str, Any]:
             "rows": _rows(store, use_case, lineage["training_set"]),
         },
         "batches": _batches(store, use_case, lineage["batches"], entries),
+        "origin": (adoption(entries, digest) or {}).get("origin"),
         "decisions": [
             {key: e.get(key) for key in ("sequence", "time", "decision", "actor", "reasons")}
             for e in entries
@@ -226,12 +228,19 @@ def as_text(found: Mapping[str, Any]) -> str:
         f"training set  {short(found['training_set']['digest'])}: "
         f"{'was pruned' if rows is None else f'{rows} rows'}",
     ]
+    origin = found["origin"]
+    if origin is not None:
+        lines.append(
+            f"adopted       from {origin['environment']}, where it is version "
+            f"{origin['version']}: {origin['root']}"
+        )
     for batch in found["batches"]:
         state = ", withdrawn since" if batch["withdrawn"] else ""
         lines.append(f"batch         {batch['key']} (valid {short(batch['validated'])}{state})")
         file = batch["file"]
         if file is None:
-            lines.append("  file        its receipt is gone")
+            said = "its receipt is gone" if origin is None else f"landed in {origin['environment']}"
+            lines.append(f"  file        {said}")
             continue
         gone = "" if file["there"] else ", gone since"
         lines.append(

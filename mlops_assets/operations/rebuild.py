@@ -15,6 +15,8 @@ from mlops_assets.lib.digests import file_digest, short
 from mlops_assets.lib.personal_data import erasure
 from mlops_assets.lib.records import recipe
 from mlops_assets.lib.records.batches import Batches
+from mlops_assets.lib.records.history import adoption
+from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.lib.training.onnx_model import predictor
@@ -74,7 +76,7 @@ def rebuild(
     rows = folder / "training_set"
     rows.mkdir(parents=True)
     _, source = training_set.make(
-        _sources(store, use_case, lineage),
+        _sources(store, use_case, digest, lineage),
         made_with.contract,
         made_with.split,
         rows,
@@ -162,12 +164,14 @@ def _refuse_erased(store: Storage, use_case: str, lineage: Mapping[str, Any]) ->
         raise RebuildError(f"{'; '.join(told)}: it was made of them and cannot be made again")
 
 
-def _sources(store: Storage, use_case: str, lineage: Mapping[str, Any]) -> list[Source]:
+def _sources(
+    store: Storage, use_case: str, digest: str, lineage: Mapping[str, Any]
+) -> list[Source]:
     """The files of the batches, found by their digests: other ones may be current by now."""
     sources, gone = [], []
     for batch in lineage["batches"]:
         paths = {
-            stage: _file(store, use_case, batch["key"], stage, batch[stage])
+            stage: file_of_batch(store, use_case, batch["key"], stage, batch[stage])
             for stage in ("features", "validated")
         }
         gone += [f"{stage} of batch {batch['key']}" for stage, path in paths.items() if not path]
@@ -177,11 +181,20 @@ def _sources(store: Storage, use_case: str, lineage: Mapping[str, Any]) -> list[
         touched = {key for entry in erasure.tombstones(store, use_case) for key in entry["rows"]}
         erased = [batch["key"] for batch in lineage["batches"] if batch["key"] in touched]
         why = f" (rows of batch {', '.join(erased)} were erased since)" if erased else ""
+        adopted = adoption(Ledger(store, use_case).entries(), digest)
+        if adopted is not None:
+            origin = adopted["origin"]
+            why += (
+                f": it was adopted from {origin['environment']}, and its batches stay in "
+                f"{origin['root']}; rebuild version {origin['version']} there, with that as "
+                "MLOPS_STORAGE_ROOT"
+            )
         raise RebuildError(f"what it was made of is gone: {', '.join(gone)}{why}")
     return sources
 
 
-def _file(store: Storage, use_case: str, key: str, stage: str, digest: str) -> Path | None:
+def file_of_batch(store: Storage, use_case: str, key: str, stage: str, digest: str) -> Path | None:
+    """The file of a batch that a digest names, current or not; None if it is gone."""
     pointer = Batches(store, use_case).pointer(key, stage) or {}
     prefix = f"{use_case}/{stage}"
     names = [f"{prefix}/{n}" for n in store.list(prefix) if n.startswith(f"{key}-")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,39 @@ class MlflowTracking(TrackedRuns):
             client.log_text(run_id, card, CARD)
             client.set_registered_model_alias(name, "challenger", version)
         return version
+
+    def run_of_adopted(
+        self, name: str, digest: str, tags: Mapping[str, str], metrics: Mapping[str, float]
+    ) -> str:
+        """The run that a version hangs on whose model was trained elsewhere; made once a digest.
+
+        Args:
+            name: Of the registered model.
+            digest: Of the bundle.
+            tags: Of a new run.
+            metrics: Of a new run.
+
+        Returns:
+            The run of the version, where the bundle is registered already.
+        """
+        from mlflow.entities import Metric
+
+        experiment, client = self._experiment(name), self.client()
+        for version in client.search_model_versions(f"name = '{name}'"):
+            if version.tags.get("bundle") == digest:
+                return str(version.run_id)
+        with self._lock():
+            found = client.search_runs([experiment], f"tags.adopted = '{digest}'", max_results=1)
+            made = found[0] if found else None
+            if made is None:
+                asked = {**tags, "adopted": digest}
+                made = client.create_run(experiment, tags=asked, run_name=f"{name}/adopted")
+            # Again, where it was killed in between.
+            now = int(time.time() * 1000)
+            scores = [Metric(metric, value, now, 0) for metric, value in metrics.items()]
+            client.log_batch(made.info.run_id, metrics=scores)
+            client.set_terminated(made.info.run_id)
+        return str(made.info.run_id)
 
     def crown(self, name: str, version: str) -> None:
         """Move the alias ``champion``. Only the end of a rollout may call this."""

@@ -74,6 +74,25 @@ def findings(
     ]
 
 
+def recorded(
+    entry: Mapping[str, Any], wanted: Iterable[tuple[dg.AssetCheckKey, str]]
+) -> list[Finding]:
+    """What an entry of a ledger keeps of checks, in the order asked for.
+
+    Args:
+        entry: A decision of the gate, or of a person in its place.
+        wanted: Check and subject.
+    """
+    kept = {(c["asset"], c["check"], c["subject"]): c for c in entry["checks"]}
+    found = []
+    for key, subject in wanted:
+        names = (key.asset_key.to_user_string(), key.name, subject)
+        check = kept.get(names, {"status": "missing"})
+        rest = {name: check[name] for name in ("said", "run", "values") if name in check}
+        found.append(Finding(*names, check["status"], **rest))
+    return found
+
+
 def _newest(
     instance: dg.DagsterInstance, key: dg.AssetCheckKey, subjects: set[str]
 ) -> list[Finding]:

@@ -2,7 +2,8 @@
 
 Blessings first: one passing result of every check, for exactly the digests that the version is made
 of. Then the contest with the champion. The asset ``promotion`` asks it, and so does a person who
-approves; a person may outvote the contest where it was undecided, and never a blessing.
+approves, or adopts a version of another environment, whose checks were asked there; a person may
+outvote the contest where it was undecided, and never a blessing.
 """
 
 from collections.abc import Callable
@@ -16,15 +17,16 @@ from mlops_assets.lib.comparison.judge import Judged, judge
 from mlops_assets.lib.digests import digest_of, short
 from mlops_assets.lib.evaluation.contest import broken_floors
 from mlops_assets.lib.personal_data.erasure import made_of_erased
-from mlops_assets.lib.records.history import Entry, barred, champion, withdrawn
+from mlops_assets.lib.records.history import Entry, adoption, barred, champion, withdrawn
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.stages import candidates, evaluation, registered_version, training_set
-from mlops_assets.stages.evidence import Finding, findings, gating
+from mlops_assets.stages.evidence import Finding, findings, gating, recorded
 from serving.bundle.manifest import BundleError
 
 Wanted = list[tuple[dg.AssetCheckKey, str]]
 BatchChecks = Callable[[dict[str, str]], Wanted]
+Evidence = Callable[[Wanted], list[Finding]]
 # Outcomes of a contest that a person may outvote.
 OPEN = ("equivalent", "inconclusive")
 
@@ -101,12 +103,45 @@ def ask(
 ) -> Judgement:
     """Judge a version by Dagster's records, the storage and the ledger as they are now.
 
+    Of a version that was adopted, the ledger says what its checks found elsewhere.
+
     Args:
         instance: Dagster's records.
         store: The storage root.
         spec: The use case.
         batch_checks: Gives the checks of a batch from its digests.
         version: Of the registered model.
+        entries: Of a ledger that was verified.
+    """
+    adopted = adoption(entries, version.digest)
+
+    def evidence(asked: Wanted) -> list[Finding]:
+        here = findings(instance, asked)
+        if adopted is None:
+            return here
+        there = recorded(adopted, asked)
+        both = zip(here, there, strict=True)
+        return [kept if found.status == "missing" else found for found, kept in both]
+
+    return judge_version(evidence, store, spec, batch_checks, version, entries)
+
+
+def judge_version(
+    evidence: Evidence,
+    store: Storage,
+    spec: UseCase,
+    batch_checks: BatchChecks,
+    version: Version,
+    entries: list[Entry],
+) -> Judgement:
+    """Judge a version by what its checks have found, the storage and the ledger as they are now.
+
+    Args:
+        evidence: Gives what each of these checks found.
+        store: The storage root.
+        spec: The use case.
+        batch_checks: Gives the checks of a batch from its digests.
+        version: Its bundle lies in the storage.
         entries: Of a ledger that was verified.
     """
     crowned = champion(entries)
@@ -121,7 +156,7 @@ def ask(
         found.objections.append(f"the bundle is not what was registered: {error}")
         return found
     found.lineage = lineage = manifest["lineage"]
-    found.checks = findings(instance, wanted(spec, batch_checks, lineage, version.digest))
+    found.checks = evidence(wanted(spec, batch_checks, lineage, version.digest))
     found.objections += [
         f"{f.asset} {f.check} of {short(f.subject)}: {f.said or 'no result'} ({f.status})"
         for f in found.checks

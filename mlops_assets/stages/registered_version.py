@@ -119,7 +119,7 @@ def build(spec: UseCase) -> dg.Definitions:
             signing.sign_stored(key, digest, store, folder(spec.name, digest))
         # What lies there, which may be older than what was just made.
         path = store.local(folder(spec.name, digest))
-        steady = _steadiness(spec, path, digest, rows / INPUTS)
+        steady = steadiness_of(spec, path, digest, rows / INPUTS)
         about = [e for e in storage.ledger(spec.name).entries() if e.get("bundle") == digest]
         entry_of = last_verdict(about)
         # The manifest that lies there, whose provenance may be that of an earlier run.
@@ -194,8 +194,15 @@ def _signature(path: Path, digest: str, key: signing.SigningKey | None) -> tuple
     return signed, digest, f"{len(manifest['files'])} files agree with the manifest; {said}"
 
 
-def _steadiness(spec: UseCase, path: Path, digest: str, inputs: Path) -> Steadiness | str:
-    """How steady the bundle answers, or why it gives no answer."""
+def steadiness_of(spec: UseCase, path: Path, digest: str, inputs: Path) -> Steadiness | str:
+    """How steady a bundle answers, or why it gives no answer.
+
+    Args:
+        spec: Has the limits and the seed.
+        path: Folder of the bundle.
+        digest: Of the bundle.
+        inputs: ``inputs.parquet`` of its training set.
+    """
     from serving.bundle.features import FeatureError
     from serving.bundle.loaded import Bundle
 

@@ -97,6 +97,11 @@ def decision_section(
     ]
     if retrain := entry.get("retrain"):
         lines.append(f"Trained by {retrain['trigger'].replace('_', ' ')}: {retrain['reason']}.")
+    if origin := entry.get("origin"):
+        lines.append(
+            f"Adopted from {origin['environment']} ({origin['root']}), where it is version "
+            f"{origin['version']} by entry {origin['entry'].partition(':')[0]} of the ledger there."
+        )
     checks = entry.get("checks") or []
     if checks:
         passed = sum(check["status"] == "passed" for check in checks)

@@ -27,6 +27,12 @@ def last_verdict(entries: list[Entry]) -> Entry | None:
     return next((entry for entry in reversed(entries) if entry["decision"] in VERDICTS), None)
 
 
+def adoption(entries: list[Entry], bundle: str) -> Entry | None:
+    """The newest entry by which a bundle of another environment was adopted; None if none was."""
+    about = (e for e in reversed(entries) if e.get("bundle") == bundle and e.get("origin"))
+    return next(about, None)
+
+
 def last_contest(entries: list[Entry]) -> datetime | None:
     """When the gate, and no person in its place, last judged a version."""
     judged = [e for e in entries if e["decision"] in VERDICTS and e.get("decided_by") != "person"]

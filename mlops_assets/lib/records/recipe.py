@@ -49,7 +49,8 @@ class Recipe(Model):
         return digest_of(self.model_dump(mode="json"))
 
 
-def _key(use_case: str, digest: str) -> str:
+def key(use_case: str, digest: str) -> str:
+    """Where the recipe of a digest lies."""
     return f"{use_case}/recipes/{digest}.json"
 
 
@@ -59,7 +60,7 @@ def keep(storage: Storage, use_case: str, recipe: Recipe) -> str:
     Returns:
         Its digest.
     """
-    storage.create_json(_key(use_case, recipe.digest), recipe.model_dump(mode="json"))
+    storage.create_json(key(use_case, recipe.digest), recipe.model_dump(mode="json"))
     return recipe.digest
 
 
@@ -71,7 +72,7 @@ def read(storage: Storage, use_case: str, digest: str) -> Recipe | None:
     Raises:
         pydantic.ValidationError: If this version of the platform cannot read it.
     """
-    value = storage.read_json(_key(use_case, digest))
+    value = storage.read_json(key(use_case, digest))
     if value is None or digest_of(value) != digest:
         return None
     return Recipe.model_validate(value)

@@ -1,19 +1,16 @@
 """Brings a champion into another store, with what a challenger is held against.
 
-The store that it comes from is read and never written. What comes along is the ledger, since it
-says who is champion and chains only as a whole, and what the champion's bundle names: its
-evaluation, its candidate with the out-of-fold scores, and the rows that it was trained on.
+The store that it comes from is read and never written. What comes along beside the version is the
+ledger, since it says who is champion and chains only as a whole.
 """
 
 import shutil
-from collections.abc import Iterator
 
 from mlops_assets.lib.bundles.bundle import verify_stored
-from mlops_assets.lib.records import sealed
 from mlops_assets.lib.records.history import champion
 from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
-from mlops_assets.stages import candidates, training_set
+from mlops_assets.operations.copying import copy_version
 
 
 class NoChampionError(ValueError):
@@ -43,23 +40,14 @@ def bring_champion(source: Storage, store: Storage, use_case: str) -> str:
             "leave --against out, and a first version needs its own checks only"
         )
     manifest = verify_stored(source, crowned["path"], crowned["bundle"])
-    for key in _keys(use_case, crowned["path"], manifest["lineage"]):
-        _copy(source, store, key)
+    _copy_ledger(source, store, use_case)
+    copy_version(source, store, use_case, crowned["bundle"], manifest["lineage"])
     Ledger(store, use_case).verify()
     return f"version {crowned['version']} of {source.root}"
 
 
-def _keys(use_case: str, bundle: str, lineage: dict[str, str]) -> Iterator[str]:
-    yield f"{use_case}/ledger"
-    yield bundle
-    yield f"{use_case}/evaluations/{lineage['evaluation']}.json"
-    yield candidates.folder(use_case, lineage["candidate"])
-    yield sealed.key(use_case, lineage["candidate"])
-    yield training_set.folder(use_case, lineage["training_set"])
-
-
-def _copy(source: Storage, store: Storage, key: str) -> None:
-    for file in source.files(key):
+def _copy_ledger(source: Storage, store: Storage, use_case: str) -> None:
+    for file in source.files(f"{use_case}/ledger"):
         if store.exists(file.key):
             continue
         with (

@@ -1,0 +1,1 @@
+"""Adopting: a version that serves in another environment becomes one of this."""
