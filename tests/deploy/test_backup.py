@@ -1,4 +1,4 @@
-"""A dump by the arguments of the nightly job, restored by the commands of docs/operations/backups.md."""
+"""A dump by the arguments of the nightly job, restored by the commands of its page."""
 
 import os
 import re

@@ -28,6 +28,12 @@ def test_the_launcher_takes_what_runs_get() -> None:
     made = UserDefinedDagsterK8sConfig.from_dict(given)  # type: ignore[no-untyped-call]
     assert made.container_config["resources"]["limits"]["memory"] == "8Gi"
     assert made.pod_spec_config["security_context"]["run_as_user"] == 10001
+    spot = yaml.safe_load((DEPLOY / "dagster" / "values-spot.yaml").read_text(encoding="utf-8"))
+    own = spot["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]
+    pod = given["pod_spec_config"] | own  # as Helm puts one over the other
+    moved = UserDefinedDagsterK8sConfig.from_dict(given | {"pod_spec_config": pod})  # type: ignore[no-untyped-call]
+    assert moved.pod_spec_config["tolerations"][0]["key"] == "mlops-assets/spot"
+    assert moved.pod_spec_config["security_context"]["run_as_user"] == 10001
 
 
 def test_every_part_is_locked_down_and_of_one_image() -> None:

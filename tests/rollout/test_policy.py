@@ -1,4 +1,4 @@
-"""An environment's policy of rollouts, with the real app: it is followed, and noted in the ledger."""
+"""An environment's policy of rollouts, with the real app: followed, and noted in the ledger."""
 
 from pathlib import Path
 
