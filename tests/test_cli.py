@@ -174,3 +174,18 @@ def test_keys_are_made_and_shown_once(tmp_path: Path) -> None:
     assert len(client) == len("mlops_") + 43
     assert ApiKeys(parse_api_keys(line)).name(client.encode()) == "alice"
     assert mlops(tmp_path, "keys", "api", "a:b").returncode == 1
+
+
+def test_an_mlflow_that_is_away_is_said_within_seconds(tmp_path: Path) -> None:
+    away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLOPS_LEDGER_ANCHOR": "on"}
+    done = subprocess.run(
+        [MLOPS, "ledger", "verify", HEART],
+        env=environment(tmp_path) | away,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,  # MLflow itself would try for four minutes
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("mlops: MLflow: API request to http://127.0.0.1")
+    assert "Traceback" not in done.stderr

@@ -1,6 +1,7 @@
 """The ``mlops`` command: a thin layer over the functions that the assets use."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -40,6 +41,9 @@ REASONS = (
     ValueError,
 )
 
+# A person waits: MLflow itself tries for four minutes before it says that a server is away.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -48,10 +52,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if it did what was asked, 1 if not (the reason is on standard error), 2 for a wrong call.
     """
     options = _parser().parse_args(arguments)
+    for name, usual in PATIENCE.items():
+        os.environ.setdefault(name, usual)
     try:
         return int(options.run(options))
     except REASONS as error:
         print(f"mlops: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        # Its class is not imported for this: MLflow costs seconds, and few commands ask it.
+        if not type(error).__module__.startswith("mlflow."):
+            raise
+        print(f"mlops: MLflow: {error}", file=sys.stderr)
         return 1
 
 

@@ -127,6 +127,7 @@ def _check(options: argparse.Namespace) -> int:
     from mlops_assets.lib.features.dbt_project import feature_model, prepare
     from mlops_assets.lib.features.feature_check import check_features
     from mlops_assets.lib.features.value_check import check_values
+    from mlops_assets.lib.spec.rollout_policy import rollout_policy
     from mlops_assets.lib.spec.specs import load_documents, load_spec
     from mlops_assets.lib.training.parameter_check import check_parameters
 
@@ -140,4 +141,7 @@ def _check(options: argparse.Namespace) -> int:
             check_values(document, spec, model)
             count = f"{len(spec.contract.inputs)} inputs, {len(model.columns) - 1} features"
             print(f"{name}: {count}, {len(model.tests)} data tests; no mistake found")
+    if (policy := rollout_policy()) is not None:
+        named = ", ".join(policy.by_use_case) or "no use case"
+        print(f"{policy.file}: rollouts of {named}; no mistake found")
     return 0

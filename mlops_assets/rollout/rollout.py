@@ -21,6 +21,7 @@ from mlops_assets.lib.records.history import Entry, champion
 from mlops_assets.lib.records.ledger import Ledger, head
 from mlops_assets.lib.records.rollouts import Rollouts
 from mlops_assets.lib.rollout_analysis.counters import Counters
+from mlops_assets.lib.spec.rollout_policy import rollout_policy
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources.mlflow import MlflowTracking
@@ -61,6 +62,7 @@ class Rollout:
         target: RolloutTarget,
     ) -> None:
         self.spec = spec
+        self._written = spec
         self.store = store
         self.ledger = ledger
         self.mlflow = mlflow
@@ -87,6 +89,8 @@ class Rollout:
             TakenBackError: If the version does not answer or fails a step, for which the ledger
                 says ``aborted``, or was rejected meanwhile.
             OvertakenError: If a newer decision was written meanwhile. It is left to that one.
+            SpecError: If this environment's policy of rollouts has mistakes; nothing moves then.
+            OSError: If it cannot be read; the same.
         """
         role = {"version": move["version"], "bundle": move["path"], "digest": move["bundle"]}
         facts = {
@@ -96,6 +100,7 @@ class Rollout:
             "actor": actor,
             "decision_of": move["sequence"],
         }
+        facts |= self._take_policy(move)
         decision = Decision(self.ledger, move)
         now = desired_state.read(self.store, self.spec.name, self.target.environment)
         # Whoever is on trial now does not come back.
@@ -117,6 +122,17 @@ class Rollout:
             self._take_back(decision, facts, before, str(error))
             raise TakenBackError(str(error)) from error
         return Served(full["champion"], seconds, said, answer)
+
+    def _take_policy(self, move: Entry) -> dict[str, str]:
+        """Go by what this environment says of the use case; give the digest of where it does."""
+        # A way back has no steps, and must not wait until somebody has mended a file.
+        policy = rollout_policy(self._written) if move["decision"] == "approved" else None
+        if policy is None or self._written.name not in policy.by_use_case:
+            self.spec = self._written
+            return {}
+        rules = policy.by_use_case[self._written.name]
+        self.spec = self._written.model_copy(update={"rollout": rules})
+        return {"rollout_policy": policy.digest}
 
     def _has_steps(self, move: Entry, before: dict[str, Any]) -> bool:
         """Whether the version is tried first: one that served once, or alone, is not."""

@@ -185,7 +185,13 @@ def replicas(objects: Sequence[Object]) -> Iterator[str]:
         most = max(most, high)
         if low > high:
             yield f"{named(each)} wants at least {low} and at most {high} replicas"
-        if low < 2:
+        # One that sleeps by a schedule says how many there are when it is awake.
+        awake = [
+            int(trigger["metadata"]["desiredReplicas"])
+            for trigger in spec.get("triggers", [])
+            if trigger["type"] == "cron"
+        ]
+        if min([low, *awake] if low else awake or [low]) < 2:
             yield f"{named(each)} lets one replica answer alone"
     for each in of(objects, "Deployment"):
         if "replicas" in each["spec"]:

@@ -1,4 +1,4 @@
-"""A dump by the arguments of the nightly job, restored by the commands of docs/backups.md."""
+"""A dump by the arguments of the nightly job, restored by the commands of its page."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from tests.deploy.manifests import pods
 from tests.deploy.tools import ROOT
 from tests.postgres import PASSWORD, USER, Postgres, programs
 
-PAGE = (ROOT / "docs" / "backups.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "operations" / "backups.md").read_text(encoding="utf-8")
 
 
 def test_what_is_dumped_comes_back(postgres: Postgres, tmp_path: Path) -> None:

@@ -77,17 +77,26 @@ class Document:
         try:
             return UseCase.model_validate(self.value)
         except ValidationError as error:
-            found: dict[tuple[int, str], list[str]] = {}
-            for problem in error.errors():
-                said = REASONS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-                absent = problem["type"] == "missing"
-                for line in said.splitlines():  # a validator may have found several
-                    mistake = self.mistake(problem["loc"], line, absent=absent)
-                    found.setdefault((mistake.line, mistake.field), []).append(mistake.reason)
-            raise SpecError(
-                Mistake(self.file, line, field, "; or: ".join(dict.fromkeys(reasons)))
-                for (line, field), reasons in found.items()
-            ) from None
+            raise self.refused(error) from None
+
+    def refused(self, error: ValidationError, *within: str | int) -> SpecError:
+        """What a model refuses of it, each mistake with its line.
+
+        Args:
+            error: Of the model.
+            within: The path of the part that the model was given, below ``attributes``.
+        """
+        found: dict[tuple[int, str], list[str]] = {}
+        for problem in error.errors():
+            said = REASONS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+            absent = problem["type"] == "missing"
+            for line in said.splitlines():  # a validator may have found several
+                mistake = self.mistake((*within, *problem["loc"]), line, absent=absent)
+                found.setdefault((mistake.line, mistake.field), []).append(mistake.reason)
+        return SpecError(
+            Mistake(self.file, line, field, "; or: ".join(dict.fromkeys(reasons)))
+            for (line, field), reasons in found.items()
+        )
 
     def mistake(self, path: PathInFile, reason: str, *, absent: bool = False) -> Mistake:
         """A mistake at a field.
@@ -117,6 +126,25 @@ def documents(path: Path) -> list[Document]:
     Raises:
         SpecError: If it is no YAML, names a key twice, or a use case has no attributes.
     """
+    nodes = read_nodes(path)
+    found = []
+    for node in nodes:
+        value = value_of(node)
+        if not isinstance(value, dict) or value.get("type") != COMPONENT:
+            continue  # of another component, or nothing
+        attributes = next((v for k, v in node.value if k.value == "attributes"), None)
+        if not isinstance(attributes, yaml.MappingNode):
+            raise SpecError([Mistake(path, _line(node), "attributes", "are required")])
+        found.append(Document(path, attributes, value["attributes"]))
+    return found
+
+
+def read_nodes(path: Path) -> list[yaml.Node]:
+    """The YAML documents of a file, as nodes that know their lines.
+
+    Raises:
+        SpecError: If it is no YAML, or names a key twice.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         nodes = list(yaml.compose_all(text, Loader=_Loader))
@@ -130,19 +158,11 @@ def documents(path: Path) -> list[Document]:
     twice = [mistake for node in nodes for mistake in _repeated_keys(path, node, "")]
     if twice:
         raise SpecError(twice)
-    found = []
-    for node in nodes:
-        value = _value(node)
-        if not isinstance(value, dict) or value.get("type") != COMPONENT:
-            continue  # of another component, or nothing
-        attributes = next((v for k, v in node.value if k.value == "attributes"), None)
-        if not isinstance(attributes, yaml.MappingNode):
-            raise SpecError([Mistake(path, _line(node), "attributes", "are required")])
-        found.append(Document(path, attributes, value["attributes"]))
-    return found
+    return nodes
 
 
-def _value(node: yaml.Node) -> Any:
+def value_of(node: yaml.Node) -> Any:
+    """What a node says, as plain values."""
     loader = _Loader("")
     try:
         return loader.construct_document(node)

@@ -27,7 +27,7 @@ def storage() -> Iterator[Finding]:
     try:
         store.check()
     except OSError as error:
-        do = "see `Storage on S3` in docs/operations.md" if remote else "move it to a local disk"
+        do = "see docs/operations/storage.md" if remote else "move it to a local disk"
         yield Finding("storage", "fail", str(error), do)
         return
     old = [

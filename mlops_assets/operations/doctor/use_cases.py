@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 
 from mlops_assets import home
+from mlops_assets.lib.digests import short
 from mlops_assets.lib.personal_data.key_proof import OtherKeyError, refuse_another
 from mlops_assets.lib.personal_data.pseudonyms import KEY_VARIABLE, key_from_environment
 from mlops_assets.lib.records import desired_state
 from mlops_assets.lib.records.history import Entry, champion
 from mlops_assets.lib.records.ledger import Ledger, LedgerError
+from mlops_assets.lib.spec.rollout_policy import rollout_policy
+from mlops_assets.lib.spec.spec_file import SpecError
 from mlops_assets.lib.spec.specs import load_specs
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
@@ -19,10 +22,25 @@ def use_cases() -> Iterator[Finding]:
     """Every spec, with its ledger and its champion."""
     specs = load_specs()
     yield Finding("specs", "ok", ", ".join(specs))
+    yield from policy()
     store = Storage(home.storage_root())
     for spec in specs.values():
         yield from key_of(store, spec)
         yield from _use_case(store, spec)
+
+
+def policy() -> Iterator[Finding]:
+    """What this environment says of rollouts, where it says anything."""
+    about = "rollout policy"
+    try:
+        found = rollout_policy()
+    except (SpecError, OSError) as error:
+        do = "mend the file: no approved version is rolled out until then; a rollback is"
+        yield Finding(about, "fail", str(error), do)
+        return
+    if found is not None:
+        named = ", ".join(found.by_use_case) or "no use case"
+        yield Finding(about, "ok", f"{found.file} ({short(found.digest)}) for {named}")
 
 
 def key_of(store: Storage, spec: UseCase) -> Iterator[Finding]:
