@@ -69,11 +69,8 @@ def rollout_sensor(spec: UseCase, job: str) -> dg.SensorDefinition:
         try:
             target.model(spec.name)
         except TargetError as error:
-            said = (
-                f"version {move['version']} is {move['decision'].replace('_', ' ')} and waits: "
-                f"{error}; start one with `mlops serve {spec.name}`"
-            )
-            return result(context, [], said)
+            decided = f"version {move['version']} is {move['decision'].replace('_', ' ')}"
+            return result(context, [], f"{decided} and waits: {error}")
         jobs = Jobs(context.instance, job, spec.rollout.attempts)
         if jobs.active():
             return result(context, [], "a rollout is at work")

@@ -59,20 +59,33 @@ def _changed(deployment: Object) -> str:
 
 
 def addresses(pods: Sequence[Object], container: str) -> dict[str, str]:
-    """URL of the app in each pod that is ready, by the pod's name."""
-    found = {}
-    for pod in pods:
-        ready = {each["type"]: each["status"] for each in pod["status"].get("conditions", [])}
-        if ready.get("Ready") != "True":
-            continue
-        (port,) = (
-            port["containerPort"]
-            for each in pod["spec"]["containers"]
-            if each["name"] == container
-            for port in each["ports"]
-            if port["name"] == PORT
-        )
-        ip = pod["status"]["podIP"]
-        host = f"[{ip}]" if ":" in ip else ip
-        found[pod["metadata"]["name"]] = f"http://{host}:{port}"
-    return found
+    """URL of the app in each pod that is ready, by the pod's name.
+
+    Where none is, of those whose app has started: without a champion no pod turns ready, and what
+    keeps it from that is for the app to say.
+    """
+    started = [pod for pod in pods if _has_started(pod, container)]
+    ready = [pod for pod in started if _is_ready(pod)]
+    return {pod["metadata"]["name"]: _url(pod, container) for pod in ready or started}
+
+
+def _has_started(pod: Object, container: str) -> bool:
+    statuses = pod["status"].get("containerStatuses", [])
+    return any(each["name"] == container and each.get("started") for each in statuses)
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", [])}
+    return conditions.get("Ready") == "True"
+
+
+def _url(pod: Object, container: str) -> str:
+    (port,) = (
+        port["containerPort"]
+        for each in pod["spec"]["containers"]
+        if each["name"] == container
+        for port in each["ports"]
+        if port["name"] == PORT
+    )
+    ip = pod["status"]["podIP"]
+    return f"http://[{ip}]:{port}" if ":" in ip else f"http://{ip}:{port}"

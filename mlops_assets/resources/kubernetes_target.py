@@ -139,12 +139,12 @@ class KubernetesTarget(LocalTarget):
         return next(waiting, "")
 
     def model(self, use_case: str) -> dict[str, Any]:
-        """What all ready pods serve alike; see ``alike``."""
+        """What all pods that answer serve alike; see ``alike``."""
         pods = self._pods()
         return alike({name: pod.model(use_case) for name, pod in pods.items()})
 
     def counters(self, use_case: str) -> dict[str, Counters]:
-        """What each ready pod has counted."""
+        """What each pod that answers has counted."""
         pods = self._pods()
         return {name: pod.counters(use_case)[pod.url] for name, pod in pods.items()}
 
@@ -184,7 +184,7 @@ class KubernetesTarget(LocalTarget):
         return ApiServer(self.namespace, self.deployment, self.retry_seconds)
 
     def _pods(self) -> dict[str, LocalTarget]:
-        """The ready pods by name, each as an app of its own.
+        """The pods that answer, by name, each as an app of its own.
 
         Raises:
             TargetError: If there is none.
@@ -192,7 +192,10 @@ class KubernetesTarget(LocalTarget):
         server = self._server()
         found = addresses(server.pods(server.deployment()), self.deployment)
         if not found:
-            raise TargetError(f"no pod of Deployment {server} is ready")
+            raise TargetError(
+                f"the app of no pod of Deployment {server} has started "
+                f"(`kubectl --namespace {self.namespace} get pods` shows why)"
+            )
         return {
             name: LocalTarget(url=url, environment=self.environment) for name, url in found.items()
         }

@@ -186,7 +186,8 @@ class LocalTarget(RolloutTarget):
         except urllib.error.HTTPError as error:
             raise TargetError(f"the app at {self.url} answered: {_said(error)}") from error
         except OSError:
-            raise TargetError(f"no serving app answers at {self.url}") from None
+            said = f"no serving app answers at {self.url}"
+            raise TargetError(f"{said} (`mlops serve {use_case}` starts one)") from None
         return model
 
     def predict(

@@ -192,7 +192,8 @@ class FakeKubernetes:
                 state = {"waiting": {"reason": "ImagePullBackOff", "message": f'"{image}"'}}
             ready = {"type": "Ready", "status": "True" if name in self.ready else "False"}
             status = {"podIP": "127.0.0.1", "conditions": [ready]}
-            status["containerStatuses"] = [{"name": NAME, "state": state}]
+            started = "running" in state
+            status["containerStatuses"] = [{"name": NAME, "state": state, "started": started}]
             spec = {"containers": [{"name": NAME, "image": image, "ports": [port]}]}
             items.append({"metadata": {"name": name}, "spec": spec, "status": status})
         return {"kind": "PodList", "items": items}

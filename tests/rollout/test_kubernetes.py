@@ -314,7 +314,9 @@ def test_pods_that_differ_do_not_serve_what_only_some_of_them_do() -> None:
     assert failed["problem"] == "pod b: its model raises"
 
 
-def test_only_pods_that_are_ready_are_asked(fake: FakeKubernetes) -> None:
+def test_pods_that_are_ready_are_asked_or_else_those_that_have_started(
+    fake: FakeKubernetes,
+) -> None:
     fake.ready.remove("serving-1")
     pods = fake.pod_list()["items"]
     pods[2]["status"]["podIP"] = "fd00::7"
@@ -322,6 +324,12 @@ def test_only_pods_that_are_ready_are_asked(fake: FakeKubernetes) -> None:
         "serving-0": "http://127.0.0.1:1",
         "serving-2": "http://[fd00::7]:1",
     }
+    # Without a champion none is ready, and the first one has to come somehow.
+    fake.ready.clear()
+    pods = fake.pod_list()["items"]
+    pods[1]["status"]["containerStatuses"][0]["started"] = False
+    pods[2]["status"].pop("containerStatuses")
+    assert addresses(pods, "serving") == {"serving-0": "http://127.0.0.1:1"}
 
 
 def test_the_target_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
