@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,23 @@ def quick_definitions(spec: UseCase | None = None) -> dg.Definitions:
     return dg.Definitions.merge(graph, resources.resources(), recovery.recovery())
 
 
+def tracking(folder: Path) -> MlflowTracking:
+    """MLflow on a file of a folder."""
+    return MlflowTracking(
+        tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        ui="http://127.0.0.1:1",
+        dagster_ui="http://127.0.0.1:2",
+    )
+
+
+@cache
+def new_store() -> bytes:
+    """The file of a store in which nothing is: some hundred migrations make it, in a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        tracking(Path(folder)).client()
+        return (Path(folder) / "mlflow.db").read_bytes()
+
+
 def answers(target: LocalTarget) -> bool:
     """Whether the serving app answers by now."""
     try:
@@ -91,11 +110,7 @@ class Platform:
         self.store = Storage(root)
         self.batches = Batches(self.store, self.spec.name)
         self.ledger = Ledger(self.store, self.spec.name)
-        self.mlflow = MlflowTracking(
-            tracking_uri=f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
-            ui="http://127.0.0.1:1",
-            dagster_ui="http://127.0.0.1:2",
-        )
+        self.mlflow = tracking(home / "mlflow")
         self.target = LocalTarget(url=url, environment="dev")
         self.resources = {
             "storage": StorageRoot(root=root),
@@ -130,6 +145,10 @@ class Platform:
 
     def run(self, verb: str, **options: Any) -> dg.ExecuteInProcessResult:
         """Run a job of the use case: ingest, retrain or deploy."""
+        store = self.home / "mlflow" / "mlflow.db"
+        if verb == "retrain" and not store.exists():
+            store.parent.mkdir(exist_ok=True)
+            store.write_bytes(new_store())
         job = self.definitions.resolve_job_def(f"{self.spec.name}_{verb}")
         return job.execute_in_process(instance=self.instance, raise_on_error=False, **options)
 

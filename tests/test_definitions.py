@@ -10,7 +10,9 @@ import dagster as dg
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ["mlflow", "evidently", "sklearn", "xgboost", "kubernetes", "onnxruntime"]
+HEAVY = [
+    "mlflow", "evidently", "sklearn", "xgboost", "kubernetes", "onnxruntime", "dbt", "dagster_dbt",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """What this deployment talks to; by default everything is on this machine."""
 
 import dagster as dg
-from dagster_dbt import DbtCliResource
 
 from mlops_assets.executor import metered_executor
 from mlops_assets.home import storage_root
-from mlops_assets.lib.features.dbt_project import DBT, PROJECT_DIR
-from mlops_assets.resources import StorageRoot
+from mlops_assets.lib.features.dbt_project import DBT
+from mlops_assets.resources import DbtCommand, StorageRoot
 from mlops_assets.resources.mlflow import tracking
 from mlops_assets.resources.targets import rollout_target
 
@@ -18,11 +17,7 @@ def resources() -> dg.Definitions:
         resources={
             "storage": StorageRoot(root=storage_root()),
             "mlflow": tracking(),
-            "dbt": DbtCliResource(
-                project_dir=str(PROJECT_DIR),
-                profiles_dir=str(PROJECT_DIR),
-                dbt_executable=str(DBT),
-            ),
+            "dbt": DbtCommand(executable=str(DBT)),
             "target": rollout_target(),
         },
         executor=metered_executor,

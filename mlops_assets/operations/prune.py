@@ -4,12 +4,11 @@ It may be killed at any point and started again: each object goes as a whole, an
 there is found again.
 """
 
-import os
-import subprocess
-import sys
+import io
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -196,7 +195,13 @@ class Pruning:
         """
         if not runs or not self.mlflow.tracking_uri.startswith("sqlite"):
             return
-        command = [str(Path(sys.executable).parent / "mlflow"), "gc", "--run-ids", ",".join(runs)]
-        command += ["--backend-store-uri", self.mlflow.tracking_uri]
-        environment = {**os.environ, "MLFLOW_TRACKING_URI": self.mlflow.tracking_uri}
-        subprocess.run(command, env=environment, check=True, capture_output=True)
+        with warnings.catch_warnings():
+            # Of MLflow, about type hints of its own.
+            warnings.simplefilter("ignore", UserWarning)
+            from mlflow.cli import gc
+
+        uri = self.mlflow.tracking_uri
+        command = ["--run-ids", ",".join(runs), "--backend-store-uri", uri, "--tracking-uri", uri]
+        # In this process, which has imported MLflow: another would spend seconds on it once more.
+        with redirect_stdout(io.StringIO()):
+            gc.main(command, standalone_mode=False)

@@ -4,27 +4,24 @@ dbt's own Dagster decorator is not used: it imports dbt's graph engine wherever 
 loaded, and it has no step between the tests and the publication.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtCliResource
 
 from mlops_assets.lib.digests import digest_of, file_digest, short
 from mlops_assets.lib.features.dbt_project import (
+    INPUT_RELATION,
     INPUT_VARIABLE,
     OUTPUT_VARIABLE,
     SCRATCH_VARIABLE,
     FeatureModel,
     FeatureModelError,
-    input_path,
-    input_relation,
 )
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.resources import StorageRoot
+from mlops_assets.resources import DbtCommand, StorageRoot
 from mlops_assets.stages import validated
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common
 
@@ -64,7 +61,7 @@ def build(
         **common(spec, STAGE, "dbt", "duckdb", "parquet"),
     )
     def features(
-        context: dg.AssetExecutionContext, storage: StorageRoot, dbt: DbtCliResource
+        context: dg.AssetExecutionContext, storage: StorageRoot, dbt: DbtCommand
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         store, known, key = storage.open(), storage.batches(spec.name), context.partition_key
         rows, valid = validated.valid_rows(spec, known, key)
@@ -94,7 +91,7 @@ def build(
                 "digest": digest,
                 "file": None if refused else file,
                 "sql": compiled,
-                "location": input_relation(valid),
+                "location": INPUT_RELATION,
                 "code_version": model.code_version,
             },
         )
@@ -124,7 +121,7 @@ def _is_model(result: dict[str, Any]) -> bool:
 
 
 def run_dbt(
-    dbt: DbtCliResource, model: FeatureModel, source: Path, staged: Path, scratch: Path
+    dbt: DbtCommand, model: FeatureModel, source: Path, staged: Path, scratch: Path
 ) -> list[dict[str, Any]]:
     """Run the model and its tests once.
 
@@ -134,21 +131,11 @@ def run_dbt(
         FeatureModelError: With dbt's words when the model itself fails.
     """
     paths = {
-        INPUT_VARIABLE: input_path(source),
+        INPUT_VARIABLE: str(source),
         OUTPUT_VARIABLE: str(staged),
         SCRATCH_VARIABLE: str(scratch / "spill"),
     }
-    os.environ.update(paths)
-    try:
-        invocation = dbt.cli(
-            ["build", "--select", model.name, "--exclude-resource-type", "unit_test"],
-            target_path=scratch / "target",
-            raise_on_error=False,
-        ).wait()
-    finally:
-        for name in paths:
-            del os.environ[name]
-    results: list[dict[str, Any]] = invocation.get_artifact("run_results.json")["results"]
+    results = dbt.build(model.name, scratch / "target", paths)
     broken = [r for r in results if r["status"] == "error"]
     if broken or not staged.is_file():
         words = "\n".join(f"{r['unique_id']}: {r['message']}" for r in broken)

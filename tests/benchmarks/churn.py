@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_assets.lib.evaluation.intervals import with_intervals
-from mlops_assets.lib.features.dbt_project import PROJECT_DIR, input_relation, model_name
+from mlops_assets.lib.features.dbt_project import PROJECT_DIR, file_relation, model_name
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.training_plan import STACK, Algorithm
 from mlops_assets.lib.spec.use_case import UseCase
@@ -54,7 +54,7 @@ def training_set(spec: UseCase, folder: Path) -> tuple[pd.DataFrame, Summary]:
     valid, features = folder / "valid.parquet", folder / "features.parquet"
     name = model_name(spec.name)
     sql = (PROJECT_DIR / "models" / spec.name / f"{name}.sql").read_text(encoding="utf-8")
-    sql = sql.replace(f"{{{{ source('{spec.name}', 'validated') }}}}", input_relation(valid))
+    sql = sql.replace(f"{{{{ source('{spec.name}', 'validated') }}}}", file_relation(valid))
     with duckdb.connect() as database:
         database.execute(f"copy ({sql}) to '{features}' (format parquet)")
     summary = assemble([Source("b", features, valid)], spec.contract, spec.split, folder)

@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mlops_assets.lib.evaluation.metrics import metrics
-from mlops_assets.lib.features.dbt_project import PROJECT_DIR, input_relation, model_name
+from mlops_assets.lib.features.dbt_project import PROJECT_DIR, file_relation, model_name
 from mlops_assets.lib.performance.estimate import estimate
 from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.spec.training_plan import Algorithm
@@ -53,7 +53,7 @@ def features(spec: UseCase, frame: pl.DataFrame, folder: Path) -> pd.DataFrame:
     keyed.write_parquet(file)
     name = model_name(spec.name)
     sql = (PROJECT_DIR / "models" / spec.name / f"{name}.sql").read_text(encoding="utf-8")
-    sql = sql.replace(f"{{{{ source('{spec.name}', 'validated') }}}}", input_relation(file))
+    sql = sql.replace(f"{{{{ source('{spec.name}', 'validated') }}}}", file_relation(file))
     with duckdb.connect() as database:
         return database.execute(f"select * from ({sql}) order by row_id").df()
 

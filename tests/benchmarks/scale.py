@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from dagster_dbt import DbtCliResource
 
 from mlops_assets.lib.features.dbt_project import (
     DBT,
-    PROJECT_DIR,
+    INPUT_RELATION,
     feature_model,
-    input_relation,
+    file_relation,
     prepare,
 )
 from mlops_assets.lib.personal_data.privacy import Privacy
@@ -30,6 +29,7 @@ from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.synthetic import GENERATORS
 from mlops_assets.lib.validation.batch_profile import profile_table
 from mlops_assets.lib.validation.validate import validate
+from mlops_assets.resources import DbtCommand
 from mlops_assets.stages.features import run_dbt
 
 ROWS = (10_000, 1_000_000, 10_000_000)
@@ -55,10 +55,9 @@ def judge(folder: Path) -> str:
 def features(folder: Path) -> str:
     """Validated to features by dbt, with its tests."""
     model = feature_model(prepare(SPEC.name, SPEC.contract), SPEC.name)
-    dbt = DbtCliResource(
-        project_dir=str(PROJECT_DIR), profiles_dir=str(PROJECT_DIR), dbt_executable=str(DBT)
+    results = run_dbt(
+        DbtCommand(executable=str(DBT)), model, folder / "valid", folder / "features", folder
     )
-    results = run_dbt(dbt, model, folder / "valid", folder / "features", folder)
     (folder / "sql").write_text(next(r["compiled_code"] for r in results if r["compiled_code"]))
     made = next(r for r in results if r["unique_id"].startswith("model."))
     return f"the SELECT alone {made['execution_time']:.1f} s, the rest is dbt and its tests"
@@ -67,7 +66,8 @@ def features(folder: Path) -> str:
 def bare(folder: Path) -> str:
     """The same SELECT in DuckDB alone."""
     sql = (folder / "sql").read_text()
-    assert input_relation(folder / "valid") in sql
+    assert INPUT_RELATION in sql
+    sql = sql.replace(INPUT_RELATION, file_relation(folder / "valid"))
     settings: dict[str, Any] = {
         "threads": 2,
         "memory_limit": "1GB",

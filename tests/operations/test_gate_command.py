@@ -8,10 +8,8 @@ from xml.etree import ElementTree
 
 import dagster as dg
 import pytest
-from dagster_dbt import DbtCliResource
 
 from mlops_assets.cli import main
-from mlops_assets.lib.features.dbt_project import PROJECT_DIR
 from mlops_assets.lib.records import current
 from mlops_assets.lib.records.history import champion
 from mlops_assets.lib.records.ledger import Ledger
@@ -22,6 +20,7 @@ from mlops_assets.operations.gate.junit import junit
 from mlops_assets.operations.gate.outcome import Answer, Crash, Outcome
 from mlops_assets.operations.gate.report import as_text, write_report
 from mlops_assets.operations.gate.run import gate, own_home
+from mlops_assets.resources import DbtCommand
 from tests.platform import DATA, HEART, quick_definitions, quick_spec
 
 CLEVELAND = DATA / "heart_cleveland.csv"
@@ -201,8 +200,7 @@ def test_a_wrong_call_ends_with_2(
 def test_a_crash_is_said_with_its_place(tmp_path: Path) -> None:
     def broken() -> dg.Definitions:
         definitions = quick_definitions(cheap())
-        here = str(PROJECT_DIR)
-        dbt = DbtCliResource(project_dir=here, profiles_dir=here, dbt_executable="/bin/false")
+        dbt = DbtCommand(executable="/bin/false")
         return dg.Definitions(
             assets=definitions.assets,
             jobs=definitions.jobs,

@@ -30,6 +30,11 @@ DBT = Path(sys.executable).parent / "dbt"
 INPUT_VARIABLE = "MLOPS_DBT_INPUT"
 OUTPUT_VARIABLE = "MLOPS_DBT_OUTPUT"
 SCRATCH_VARIABLE = "MLOPS_DBT_SCRATCH"
+# The view of the valid rows that the materialisation makes, as dbt names it in its compiled SQL.
+# A file in the source's YAML would be another at each build, and dbt would parse the source and
+# all that reads it anew.
+INPUT_VIEW = "input_rows"
+INPUT_RELATION = f'"memory"."main"."{INPUT_VIEW}"'
 
 
 class FeatureModelError(Exception):
@@ -70,14 +75,10 @@ class FeatureModel:
     code_version: str
 
 
-def input_path(path: Path) -> str:
-    """A file as the generated source names it: quotes, brackets and stars stand for themselves."""
-    return glob.escape(str(path)).replace("'", "''")
-
-
-def input_relation(path: Path) -> str:
-    """What dbt writes in its compiled SQL for the generated source of a file."""
-    return f"read_parquet('{input_path(path)}')"
+def file_relation(path: Path) -> str:
+    """A Parquet file in DuckDB's SQL: quotes, brackets and stars stand for themselves."""
+    escaped = glob.escape(str(path)).replace("'", "''")
+    return f"read_parquet('{escaped}')"
 
 
 def model_name(use_case: str) -> str:
@@ -92,14 +93,13 @@ def _source(use_case: str, contract: Contract) -> dict[str, Any]:
         {"name": c.name, "description": c.description, "data_type": c.duckdb_type}
         for c in contract.every_column
     ]
-    location = f"read_parquet('{{{{ env_var('{INPUT_VARIABLE}', 'unset/input.parquet') }}}}')"
     table = {
         "name": "validated",
         "description": "Rows of a batch that keep the contract.",
+        "identifier": INPUT_VIEW,
         "columns": columns,
-        "config": {"meta": {"external_location": location}},
     }
-    return {"sources": [{"name": use_case, "tables": [table]}]}
+    return {"sources": [{"name": use_case, "schema": "main", "tables": [table]}]}
 
 
 def _write_source(use_case: str, contract: Contract) -> None:

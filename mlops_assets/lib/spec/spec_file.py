@@ -51,7 +51,7 @@ class SpecError(ValueError):
         super().__init__("\n".join(map(str, self.mistakes)))
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """As Dagster reads YAML: an unquoted date stays the text that it is."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012

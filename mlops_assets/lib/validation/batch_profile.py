@@ -9,7 +9,7 @@ from typing import Any
 from mlops_assets.lib.bundles.reference import column_profile, is_number
 from mlops_assets.lib.contract.column import Column
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.features.dbt_project import input_relation
+from mlops_assets.lib.features.dbt_project import file_relation
 from mlops_assets.lib.validation.repeats import limit_memory
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -30,7 +30,7 @@ def profile_table(contract: Contract, rows: Path) -> str:
     lines = ["| column | unit | missing | values | |", "|" + " --- |" * 5]
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as database:
         limit_memory(database, Path(scratch))
-        database.execute(f"create view rows as from {input_relation(rows)}")
+        database.execute(f"create view rows as from {file_relation(rows)}")
         identifying = {column.name for column in contract.identifiers}
         for column in contract.every_column:
             missing, said, bars = _described(database, column, column.name in identifying)

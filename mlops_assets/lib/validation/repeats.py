@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_assets.lib.contract.contract import Contract
-from mlops_assets.lib.features.dbt_project import input_relation
+from mlops_assets.lib.features.dbt_project import file_relation
 from mlops_assets.lib.reading.raw_table import ROW
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def repeats(contract: Contract, valid: Path, batch: str) -> pl.DataFrame:
             f"""
             create view rows as
             select *, substr(row_id, {len(batch) + 2})::bigint as "{ROW}"
-            from {input_relation(valid)}
+            from {file_relation(valid)}
             """
         )
         if contract.duplicates == "quarantine":

@@ -14,6 +14,7 @@ import yaml
 from mlops_assets.lib.features import dbt_project
 from mlops_assets.lib.features.dbt_project import (
     DBT,
+    INPUT_RELATION,
     INPUT_VARIABLE,
     OUTPUT_VARIABLE,
     PROJECT_DIR,
@@ -234,7 +235,7 @@ def test_one_build_passes_every_test_and_gives_the_features_that_serving_compute
     assert made["row_id"].to_list() == batch.valid["row_id"].to_list()
     (compiled,) = (r["compiled_code"] for r in results if r["unique_id"].startswith("model."))
     types = {c.name: c.duckdb_type for c in heart.contract.columns}
-    sql = portable(compiled, f"read_parquet('{paths[INPUT_VARIABLE]}')", types)
+    sql = portable(compiled, INPUT_RELATION, types)
     runner = FeatureRunner(sql, types, made.columns[1:])
     requests = batch.valid.select(list(types)).to_dicts()
     served = np.vstack([runner.run(requests[n : n + 50]) for n in range(0, len(requests), 50)])

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from mlops_assets.lib.features.dbt_project import (
     DBT,
+    INPUT_RELATION,
     INPUT_VARIABLE,
     OUTPUT_VARIABLE,
     PROJECT_DIR,
@@ -285,7 +286,7 @@ def test_one_build_passes_every_test_and_gives_the_features_that_serving_compute
     (compiled,) = (r["compiled_code"] for r in results if r["unique_id"].startswith("model."))
     types = {column.name: column.duckdb_type for column in spec.contract.inputs}
     # Identifiers and personal data are no input: this refuses SQL that reads one.
-    sql = portable(compiled, f"read_parquet('{paths[INPUT_VARIABLE]}')", types)
+    sql = portable(compiled, INPUT_RELATION, types)
     served = FeatureRunner(sql, types, features.columns[1:]).run(
         batch.valid.select(list(types)).to_dicts()
     )
