@@ -1,7 +1,9 @@
 """The code location: everything under ``mlops_assets/defs``."""
 
+import warnings
+
 import dagster as dg
-from dagster._utils.warnings import suppress_dagster_warnings
+from pydantic import PydanticDeprecatedSince20
 
 from mlops_assets.home import PROJECT
 from mlops_assets.lib.features.feature_check import check_features
@@ -9,7 +11,6 @@ from mlops_assets.lib.spec.specs import DEFS, load_documents
 
 
 @dg.definitions
-@suppress_dagster_warnings
 def defs() -> dg.Definitions:
     """Load every use case and the resources they share."""
     # Before the component reads them: a mistake is named with its file, line and field.
@@ -17,5 +18,9 @@ def defs() -> dg.Definitions:
         check_features(document, spec)
     # Not `dg.load_from_defs_folder`: it imports every package that has components to offer, only to
     # describe them in the UI, and more than doubles what each run pays to load its code.
-    tree = dg.ComponentTree.for_project(PROJECT)
-    return dg.Definitions.merge(tree.build_defs(DEFS), dg.Definitions(component_tree=tree))
+    with warnings.catch_warnings():
+        # Of what it does by itself, which `dg.load_from_defs_folder` does as quietly.
+        for each in (dg.PreviewWarning, dg.BetaWarning, PydanticDeprecatedSince20):
+            warnings.simplefilter("ignore", each)
+        tree = dg.ComponentTree.for_project(PROJECT)
+        return dg.Definitions.merge(tree.build_defs(DEFS), dg.Definitions(component_tree=tree))

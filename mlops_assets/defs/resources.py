@@ -5,7 +5,7 @@ import dagster as dg
 from mlops_assets.executor import metered_executor
 from mlops_assets.home import storage_root
 from mlops_assets.lib.features.dbt_project import DBT
-from mlops_assets.resources import DbtCommand, StorageRoot
+from mlops_assets.resources import Dbt, StorageRoot
 from mlops_assets.resources.mlflow import tracking
 from mlops_assets.resources.targets import rollout_target
 
@@ -17,7 +17,7 @@ def resources() -> dg.Definitions:
         resources={
             "storage": StorageRoot(root=storage_root()),
             "mlflow": tracking(),
-            "dbt": DbtCommand(executable=str(DBT)),
+            "dbt": Dbt(executable=str(DBT)),
             "target": rollout_target(),
         },
         executor=metered_executor,

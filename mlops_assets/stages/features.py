@@ -21,7 +21,7 @@ from mlops_assets.lib.features.dbt_project import (
     FeatureModelError,
 )
 from mlops_assets.lib.spec.use_case import UseCase
-from mlops_assets.resources import DbtCommand, StorageRoot
+from mlops_assets.resources import Dbt, StorageRoot
 from mlops_assets.stages import validated
 from mlops_assets.stages.checks import Check, Checks, asset_key, column_schema, common
 
@@ -61,7 +61,7 @@ def build(
         **common(spec, STAGE, "dbt", "duckdb", "parquet"),
     )
     def features(
-        context: dg.AssetExecutionContext, storage: StorageRoot, dbt: DbtCommand
+        context: dg.AssetExecutionContext, storage: StorageRoot, dbt: Dbt
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         store, known, key = storage.open(), storage.batches(spec.name), context.partition_key
         rows, valid = validated.valid_rows(spec, known, key)
@@ -121,7 +121,7 @@ def _is_model(result: dict[str, Any]) -> bool:
 
 
 def run_dbt(
-    dbt: DbtCommand, model: FeatureModel, source: Path, staged: Path, scratch: Path
+    dbt: Dbt, model: FeatureModel, source: Path, staged: Path, scratch: Path
 ) -> list[dict[str, Any]]:
     """Run the model and its tests once.
 

@@ -29,7 +29,7 @@ from mlops_assets.lib.spec.specs import load_spec
 from mlops_assets.lib.synthetic import GENERATORS
 from mlops_assets.lib.validation.batch_profile import profile_table
 from mlops_assets.lib.validation.validate import validate
-from mlops_assets.resources import DbtCommand
+from mlops_assets.resources import Dbt
 from mlops_assets.stages.features import run_dbt
 
 ROWS = (10_000, 1_000_000, 10_000_000)
@@ -56,7 +56,7 @@ def features(folder: Path) -> str:
     """Validated to features by dbt, with its tests."""
     model = feature_model(prepare(SPEC.name, SPEC.contract), SPEC.name)
     results = run_dbt(
-        DbtCommand(executable=str(DBT)), model, folder / "valid", folder / "features", folder
+        Dbt(executable=str(DBT)), model, folder / "valid", folder / "features", folder
     )
     (folder / "sql").write_text(next(r["compiled_code"] for r in results if r["compiled_code"]))
     made = next(r for r in results if r["unique_id"].startswith("model."))

@@ -20,7 +20,7 @@ from mlops_assets.operations.gate.junit import junit
 from mlops_assets.operations.gate.outcome import Answer, Crash, Outcome
 from mlops_assets.operations.gate.report import as_text, write_report
 from mlops_assets.operations.gate.run import gate, own_home
-from mlops_assets.resources import DbtCommand
+from mlops_assets.resources import Dbt
 from tests.platform import DATA, HEART, quick_definitions, quick_spec
 
 CLEVELAND = DATA / "heart_cleveland.csv"
@@ -200,7 +200,7 @@ def test_a_wrong_call_ends_with_2(
 def test_a_crash_is_said_with_its_place(tmp_path: Path) -> None:
     def broken() -> dg.Definitions:
         definitions = quick_definitions(cheap())
-        dbt = DbtCommand(executable="/bin/false")
+        dbt = Dbt(executable="/bin/false")
         return dg.Definitions(
             assets=definitions.assets,
             jobs=definitions.jobs,
