@@ -187,5 +187,6 @@ def test_an_mlflow_that_is_away_is_said_within_seconds(tmp_path: Path) -> None:
         timeout=90,  # MLflow itself would try for four minutes
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("mlops: MLflow: API request to http://127.0.0.1")
+    said = "mlops: MLflow at http://127.0.0.1:9 does not answer: [Errno 111] Connection refused"
+    assert done.stderr.splitlines()[-1] == said
     assert "Traceback" not in done.stderr

@@ -42,7 +42,7 @@ REASONS = (
 )
 
 # A person waits: MLflow itself tries for four minutes before it says that a server is away.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if it did what was asked, 1 if not (the reason is on standard error), 2 for a wrong call.
     """
     options = _parser().parse_args(arguments)
-    for name, usual in PATIENCE.items():
+    for name, usual in {**PATIENCE, **getattr(options, "patience", {})}.items():
         os.environ.setdefault(name, usual)
     try:
         return int(options.run(options))

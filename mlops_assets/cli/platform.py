@@ -14,6 +14,9 @@ from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.spec.specs import load_documents, load_spec, load_specs
 from mlops_assets.lib.storage.root import Storage
 
+# Whether MLflow answers is what is asked: once is enough.
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+
 
 def add(commands: Commands) -> None:
     """Declare the commands."""
@@ -31,7 +34,7 @@ def add(commands: Commands) -> None:
 
     doctor = commands.add_parser("doctor", help="find what is wrong, and say what to do")
     doctor.add_argument("--json", action="store_true", help="for programs")
-    doctor.set_defaults(run=_doctor)
+    doctor.set_defaults(run=_doctor, patience=IMPATIENT)
 
     demo = commands.add_parser("demo", help="the whole loop on this machine")
     demo.add_argument("--once", action="store_true", help="exit when the champion has answered")

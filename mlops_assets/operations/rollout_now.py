@@ -5,6 +5,8 @@ from typing import Any
 from mlops_assets import home
 from mlops_assets.lib.records.history import under_way
 from mlops_assets.lib.records.rollouts import Rollouts
+from mlops_assets.lib.spec.rollout_policy import rollout_policy
+from mlops_assets.lib.spec.spec_file import SpecError
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 
@@ -24,7 +26,7 @@ def found(store: Storage, spec: UseCase, entries: list[dict[str, Any]]) -> dict[
         "step": steps[-1]["name"] if steps else None,
         "percent": steps[-1]["percent"] if steps else None,
         "number": len(steps),
-        "of": len(progress.get("plan", spec.rollout.steps)),
+        "of": len(progress["plan"]) if "plan" in progress else _planned(spec),
         "elapsed": progress["elapsed"],
         "seconds": steps[-1]["seconds"] * (1 + progress["extended"]) if steps else None,
         "verdict": judged and judged["verdict"],
@@ -33,11 +35,22 @@ def found(store: Storage, spec: UseCase, entries: list[dict[str, Any]]) -> dict[
     }
 
 
+def _planned(spec: UseCase) -> int | None:
+    """How many steps there will be; None where this environment's policy cannot be read."""
+    try:
+        policy = rollout_policy(spec)
+    except (SpecError, OSError):
+        return None  # `mlops doctor` says what is wrong with it
+    rules = policy.by_use_case.get(spec.name) if policy else None
+    return len((rules or spec.rollout).steps)
+
+
 def as_line(rollout: dict[str, Any]) -> str:
     """The same for a person."""
     of = f"version {rollout['version']} ({rollout['digest'][:12]})"
     if rollout["step"] is None:
-        return f"{of}: before its first step"
+        steps = "" if rollout["of"] is None else f" of {rollout['of']}"
+        return f"{of}: before its first step{steps}"
     line = (
         f"{of}: {rollout['step']} (step {rollout['number']} of {rollout['of']}), "
         f"{rollout['elapsed']:.0f} of {rollout['seconds']:g} s"

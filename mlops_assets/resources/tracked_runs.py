@@ -9,12 +9,14 @@ meet a fresh SQLite file crash in its migrations, and one that is killed there b
 from __future__ import annotations
 
 import fcntl
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 
@@ -43,14 +45,26 @@ class TrackedRuns(dg.ConfigurableResource[Any]):
     dagster_ui: str
 
     def client(self) -> MlflowClient:
-        """A client of a store that exists and is up to date."""
+        """A client of a store that exists and is up to date.
+
+        Raises:
+            ConnectionError: If a server does not answer.
+        """
         import mlflow
+        from mlflow.exceptions import MlflowException, RestException
 
         with self._lock():
             self._make_store()
             mlflow.set_tracking_uri(self.tracking_uri)
             client = mlflow.MlflowClient(self.tracking_uri)
-            client.search_experiments(max_results=1)
+            try:
+                client.search_experiments(max_results=1)
+            except RestException:
+                raise  # it answers, and says itself what it has against that
+            except MlflowException as error:
+                if not self.tracking_uri.startswith("http"):
+                    raise
+                raise ConnectionError(_away(self.tracking_uri, str(error))) from error
             return client
 
     def _make_store(self) -> None:
@@ -228,3 +242,10 @@ class TrackedRuns(dg.ConfigurableResource[Any]):
     def run_url(self, experiment_id: str, run_id: str) -> str:
         """Where a person sees a run."""
         return f"{self.ui}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def _away(uri: str, said: str) -> str:
+    """What is wrong with a server, in a line: without its password, and with the cause alone."""
+    cause = re.search(r"Caused by .*: (.+?)['\"]?\)+$", said)
+    password = f"{urlsplit(uri).netloc.rpartition('@')[0]}@"
+    return f"MLflow at {uri} does not answer: {cause[1] if cause else said}".replace(password, "")

@@ -114,8 +114,10 @@ def ports(objects: Sequence[Object]) -> Iterator[str]:
         for container in each.containers:
             listened = [p for port in container.get("ports", []) for p in port.values()]
             for probe, what in container.items():
-                wanted = what["httpGet"]["port"] if probe.endswith("Probe") else None
-                if wanted is not None and wanted not in listened:
+                if not probe.endswith("Probe"):
+                    continue
+                wanted = (what.get("httpGet") or what["tcpSocket"])["port"]
+                if wanted not in listened:
                     yield f"{each.owner}: {probe} asks port {wanted}, which the container has not"
     for policy in of(objects, "NetworkPolicy"):
         for rule in policy["spec"].get("ingress", []):

@@ -20,6 +20,7 @@ from mlops_assets.lib.records.ledger import Ledger
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.doctor.examine import as_text, examine
 from mlops_assets.operations.doctor.finding import Finding
+from tests.disk import fill
 from tests.platform import HEART, Platform, environment
 from tests.serving.logged import add, ids_in, make, names, wait_for_records
 from tests.serving.server import wait_until
@@ -160,6 +161,41 @@ def test_a_port_that_somebody_else_uses_is_named_with_its_process(
     assert finding.level == "warn"
     assert str(os.getpid()) in finding.said
     assert f"MLOPS_SERVING_PORT={port + 1}" in finding.do
+
+
+def test_a_full_disk_is_a_failure_once(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_HOME", str(disk / "home"))
+    write_dagster_home()
+    (disk / "home" / "dagster").mkdir()
+    fill(disk)
+    failures = [finding for finding in examine() if finding.level == "fail"]
+    assert [(f.about, f.said[:11]) for f in failures] == [("disk", "0.0 GB free")]
+
+
+def test_an_mlflow_that_says_nothing_is_waited_for_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"version": "1", "bundle": "b", "path": "p", "actor": "test"}
+    Ledger(Storage(home / "storage"), HEART).append("rejected", facts)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.setblocking(False)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        monkeypatch.setenv("MLOPS_LEDGER_ANCHOR", "on")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        said = {finding.about: finding for finding in troubles()}
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+    assert said.keys() == {"churn ledger", f"{HEART} ledger", "MLflow"}
+    assert said["MLflow"].level == "fail"
+    assert said["MLflow"].said.startswith(f"MLflow at {url} does not answer: Read timed out.")
+    assert said[f"{HEART} ledger"].said == (
+        "1 entries, the chain holds, and is not held against its anchor: MLflow does not answer"
+    )
 
 
 def test_a_run_whose_process_is_gone_is_found(home: Path) -> None:

@@ -11,7 +11,7 @@ from mlops_assets.lib.http import call
 from mlops_assets.operations.doctor.finding import Finding, Level
 
 MOST_PYTHON = (3, 13)
-LITTLE_DISK, FULL_DISK = 5e9, 1e9
+LITTLE_DISK, FULL_DISK, NO_DISK = 5e9, 1e9, 1e6
 
 
 def python() -> Iterator[Finding]:
@@ -55,9 +55,7 @@ def packages() -> Iterator[Finding]:
 
 def disk() -> Iterator[Finding]:
     """Free space, and what takes it."""
-    folder = home.home()
-    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
-    free = shutil.disk_usage(there).free
+    folder, free = home.home(), _free()
     sizes = {
         name: sum(f.stat().st_size for f in (folder / name).rglob("*") if f.is_file())
         for name in ("storage", "mlflow", "dagster")
@@ -66,6 +64,17 @@ def disk() -> Iterator[Finding]:
     level: Level = "fail" if free < FULL_DISK else "warn" if free < LITTLE_DISK else "ok"
     do = "" if level == "ok" else "free some space; `mlops prune` removes what is not needed"
     yield Finding("disk", level, f"{free / 1e9:.1f} GB free at {folder}; {used}", do)
+
+
+def is_full() -> bool:
+    """Whether there is no room for what SQLite writes beside a database that is only read."""
+    return _free() < NO_DISK
+
+
+def _free() -> int:
+    folder = home.home()
+    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    return shutil.disk_usage(there).free
 
 
 def ports() -> Iterator[Finding]:

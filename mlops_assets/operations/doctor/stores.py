@@ -1,4 +1,4 @@
-"""The stores: the storage root, the spool before it, Dagster's instance and MLflow's store."""
+"""The stores: the storage root, the spool before it and Dagster's instance."""
 
 import os
 import time
@@ -122,25 +122,6 @@ def _runs() -> Finding:
         return Finding("Dagster", "warn", f"runs whose process is gone: {named}", do)
     state = "its daemon is at work" if alive else "not running"
     return Finding("Dagster", "ok", f"{len(runs)} runs at work, none stuck; {state}")
-
-
-def mlflow() -> Iterator[Finding]:
-    """Whether the tracking store opens, and runs that nobody will end."""
-    from mlops_assets.resources.mlflow import tracking
-
-    uri = home.mlflow_uri()
-    if uri.startswith("sqlite") and not (home.mlflow_folder() / home.MLFLOW_READY).exists():
-        yield Finding("MLflow", "ok", "no store yet; the first training makes it")
-        return
-
-    with open_instance() as instance:
-        orphans = tracking().orphans(instance)
-    if orphans:
-        said = f"{len(orphans)} runs say RUNNING though their Dagster run has ended"
-        do = "start Dagster: its sensor mlflow_reaper ends them"
-        yield Finding("MLflow", "warn", said, do)
-    else:
-        yield Finding("MLflow", "ok", "the store opens; no run is left RUNNING")
 
 
 def automation() -> Iterator[Finding]:

@@ -15,10 +15,11 @@ from mlops_assets.lib.spec.specs import load_specs
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.operations.doctor.finding import Finding
+from mlops_assets.operations.doctor.registry import Registry
 from mlops_assets.operations.withdraw import serves_withdrawn
 
 
-def use_cases() -> Iterator[Finding]:
+def use_cases(registry: Registry) -> Iterator[Finding]:
     """Every spec, with its ledger and its champion."""
     specs = load_specs()
     yield Finding("specs", "ok", ", ".join(specs))
@@ -26,7 +27,7 @@ def use_cases() -> Iterator[Finding]:
     store = Storage(home.storage_root())
     for spec in specs.values():
         yield from key_of(store, spec)
-        yield from _use_case(store, spec)
+        yield from _use_case(store, spec, registry)
 
 
 def policy() -> Iterator[Finding]:
@@ -59,13 +60,20 @@ def key_of(store: Storage, spec: UseCase) -> Iterator[Finding]:
         yield Finding(about, "ok", f"{KEY_VARIABLE} is set, and is that of the data")
 
 
-def _anchored(store: Storage, spec: UseCase, entries: list[Entry]) -> Iterator[Finding]:
+def _anchored(
+    store: Storage, spec: UseCase, entries: list[Entry], registry: Registry
+) -> Iterator[Finding]:
     from mlops_assets.resources.anchor import open_ledger
 
     said = f"{len(entries)} entries, the chain holds"
     anchor = open_ledger(store, spec.name).anchor
     if anchor is None:
         yield Finding(f"{spec.name} ledger", "ok", said)
+        return
+    if registry.problem:
+        said += ", and is not held against its anchor: MLflow does not answer"
+        do = "nothing is decided until it does, unless MLOPS_LEDGER_ANCHOR=off"
+        yield Finding(f"{spec.name} ledger", "fail", said, do)
         return
     try:
         held = anchor.hold(entries)
@@ -89,16 +97,17 @@ def _lost(store: Storage, spec: UseCase, entries: list[Entry]) -> Iterator[Findi
         yield Finding(f"{spec.name} desired state", "fail", said, do)
 
 
-def _alias(spec: UseCase, entries: list[Entry]) -> Iterator[Finding]:
-    from mlops_assets.resources.mlflow import tracking
+def _alias(spec: UseCase, entries: list[Entry], registry: Registry) -> Iterator[Finding]:
     from mlops_assets.rollout.alias import misplaced
 
-    wrong = misplaced(spec.name, entries, tracking())
+    if registry.problem:
+        return  # said once, of MLflow
+    wrong = misplaced(spec.name, entries, registry.mlflow)
     if wrong is not None:
         yield Finding(f"{spec.name} alias", "warn", wrong, "find out who moved it")
 
 
-def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
+def _use_case(store: Storage, spec: UseCase, registry: Registry) -> Iterator[Finding]:
     from mlops_assets.lib.bundles.bundle import verify_stored
     from serving.bundle.manifest import BundleError
 
@@ -108,13 +117,13 @@ def _use_case(store: Storage, spec: UseCase) -> Iterator[Finding]:
         do = "somebody edited it: bring it back from a backup; nothing is promoted until it holds"
         yield Finding(f"{spec.name} ledger", "fail", str(error), do)
         return
-    yield from _anchored(store, spec, entries)
+    yield from _anchored(store, spec, entries, registry)
     yield from _lost(store, spec, entries)
     crowned = champion(entries)
     if crowned is None:
         yield Finding(f"{spec.name} champion", "ok", "none yet")
         return
-    yield from _alias(spec, entries)
+    yield from _alias(spec, entries, registry)
     about, version = f"{spec.name} champion", crowned["version"]
     try:
         manifest = verify_stored(store, crowned["path"], crowned["bundle"])
