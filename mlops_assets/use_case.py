@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Self
 import dagster as dg
 from pydantic import BaseModel
 
-from mlops_assets import launchpad
+from mlops_assets import launchpad, step_pods
 from mlops_assets.authoring.scaffolder import TabularClassifierScaffolder
 from mlops_assets.automation.alerting import alert_sensor
 from mlops_assets.automation.fetching import fetch_schedule
@@ -134,12 +134,17 @@ class TabularClassifier(UseCase, dg.Component, dg.Resolvable):
     def _job(
         self, verb: str, description: str, stages: list[dg.Definitions], priority: int = 0
     ) -> "UnresolvedAssetJobDefinition":
-        assets = [asset for stage in stages for asset in stage.assets or []]
+        every = [asset for stage in stages for asset in stage.assets or []]
+        assets = [asset for asset in every if isinstance(asset, dg.AssetsDefinition)]
         name = f"{self.name}_{verb}"
+        executor = step_pods.in_many_pods(self, assets) if verb == "retrain" else None
         return dg.define_asset_job(
             name,
-            selection=[asset for asset in assets if isinstance(asset, dg.AssetsDefinition)],
+            selection=assets,
             description=description,
             tags={USE_CASE_TAG: self.name, PRIORITY_TAG: str(priority)}
-            | ({ALONE_TAG: name} if priority else {}),
+            | ({ALONE_TAG: name} if priority else {})
+            # Where steps have pods of their own, that of the run only waits for them.
+            | ({} if executor else step_pods.in_one_pod(self, assets)),
+            executor_def=executor,
         )

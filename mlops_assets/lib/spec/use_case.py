@@ -17,6 +17,7 @@ from mlops_assets.lib.spec.card import Card
 from mlops_assets.lib.spec.drift import Drift
 from mlops_assets.lib.spec.gate import Decision, Gate
 from mlops_assets.lib.spec.performance import LabelSource, Performance
+from mlops_assets.lib.spec.pods import Pods
 from mlops_assets.lib.spec.quality import Quality
 from mlops_assets.lib.spec.retention import Retention
 from mlops_assets.lib.spec.retrain import Retrain
@@ -39,6 +40,7 @@ class UseCase(BaseModel):
         owners: Who answers for the assets: e-mail addresses or ``team:name``.
         sources: Where the data come from, beside what a person lands.
         labels: Where labels of answers come from, beside what the server is told.
+        pods: The size of the pod that works on a stage, in a cluster; its own default without.
     """
 
     # A mistake is named without its value: somebody may have written a password into a URL.
@@ -64,6 +66,7 @@ class UseCase(BaseModel):
     alerts: Alerts = Alerts()
     retrain: Retrain = Retrain()
     retention: Retention = Retention()
+    pods: Pods = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _sources_have_names_of_their_own(self) -> Self:
