@@ -13,6 +13,7 @@ import pytest
 
 from mlops_assets.lib.drift import records
 from mlops_assets.operations.status import _batches, as_text
+from mlops_assets.operations.what_serves import what_serves
 from mlops_assets.stages import live_drift
 from tests.platform import DATA, HEART, Platform, checks, platform
 
@@ -91,19 +92,11 @@ def test_another_site_drifts_and_stops_nothing(
     state = _batches(crowned.store, crowned.spec, set())
     assert state[-1]["drift"]["drifted"]
     assert state[0]["drift"]["reason"].endswith("no champion yet")
-    lines = as_text(
-        dict.fromkeys(("training_set", "best_roc_auc", "champion", "desired", "serving", "retrain"))
-        | {
-            "rollout": None,
-            "deployment": None,
-            "use_case": HEART,
-            "batches": state,
-            "candidates": [],
-            "versions": [],
-            "failed_checks": [],
-            "alerts": [],
-        }
-    )
+    none = ("training_set", "best_roc_auc", "champion", "rollout", "retrain")
+    empty = ("candidates", "versions", "failed_checks", "alerts")
+    served = what_serves(crowned.store, HEART, crowned.ledger.entries())
+    about: dict[str, Any] = {"use_case": HEART, "batches": state, **served}
+    lines = as_text(dict.fromkeys(none) | {name: [] for name in empty} | about)
     assert "    drifted  " in lines
 
 
