@@ -33,7 +33,7 @@ CREATED ?= $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --fo
 TAG ?= $(VERSION)
 # Where to deploy, and the digests to deploy, as `make push` prints them.
 ENVIRONMENT ?= staging
-NAMESPACE ?= mlops-$(ENVIRONMENT)
+NAMESPACE ?= $(or $(shell sed -n 's/^namespace: //p' deploy/kubernetes/overlays/$(ENVIRONMENT)/kustomization.yaml 2>/dev/null),mlops-$(ENVIRONMENT))
 SERVING ?=
 DAGSTER ?=
 KUBECTL ?= kubectl
@@ -157,12 +157,16 @@ endef
 export kustomization
 
 deploy:  ## Bring images to a cluster, by digest (ENVIRONMENT, IMAGE, SERVING, DAGSTER), and wait
-	@case "$(SERVING) $(DAGSTER)" in (sha256:*\ sha256:*) ;; (*) echo "deploy: give SERVING=sha256:... and DAGSTER=sha256:..., as make push prints them"; exit 2;; esac
+	@echo "$(SERVING) $(DAGSTER)" | grep -Eqx 'sha256:[0-9a-f]{64} sha256:[0-9a-f]{64}' || { echo "deploy: give SERVING=sha256:... and DAGSTER=sha256:..., as make push prints them"; exit 2; }
 	@test -d deploy/kubernetes/overlays/$(ENVIRONMENT) || { echo "deploy: there is no deploy/kubernetes/overlays/$(ENVIRONMENT)"; exit 2; }
 	mkdir -p build/deploy/$(ENVIRONMENT)
 	@echo "$$kustomization" > build/deploy/$(ENVIRONMENT)/kustomization.yaml
 	$(KUBECTL) apply --server-side --field-manager mlops-deploy -k build/deploy/$(ENVIRONMENT)
-	$(KUBECTL) --namespace $(NAMESPACE) rollout status deployment --selector app.kubernetes.io/part-of=mlops-assets --timeout 10m
+	@case "$(ENVIRONMENT)" in \
+		(argo-rollouts) echo "deploy: applied; kubectl argo rollouts --namespace $(NAMESPACE) status serving waits for it" ;; \
+		(kserve) echo "deploy: applied; kubectl --namespace $(NAMESPACE) wait --for condition=Ready inferenceservice/serving waits for it" ;; \
+		(*) $(KUBECTL) --namespace $(NAMESPACE) rollout status deployment --selector app.kubernetes.io/part-of=mlops-assets --timeout 10m ;; \
+	esac
 
 note:  ## The gate's summary as a note on a merge request of GitLab (in its CI)
 	@printf 'PRIVATE-TOKEN: %s' "$$GATE_NOTE_TOKEN" | curl --fail --silent --show-error --output /dev/null \

@@ -1,10 +1,12 @@
 """Where state lives: one folder, ``.mlops`` beside the project unless ``MLOPS_HOME`` moves it."""
 
 import os
+import re
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 DEFAULT = PROJECT / ".mlops"
+PRODUCTION = "production"
 # Beside a local MLflow store: it is made and up to date.
 MLFLOW_READY = "ready"
 
@@ -44,8 +46,18 @@ def mlflow_uri() -> str:
 
 
 def environment() -> str:
-    """``dev`` on a laptop; chosen by ``MLOPS_ENVIRONMENT``."""
-    return os.environ.get("MLOPS_ENVIRONMENT") or "dev"
+    """``dev`` on a laptop; chosen by ``MLOPS_ENVIRONMENT``.
+
+    Raises:
+        ValueError: If that is no name: it is part of a path, and ``Production`` would be another
+            environment than ``production``.
+    """
+    name = os.environ.get("MLOPS_ENVIRONMENT") or "dev"
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
+        raise ValueError(
+            f"MLOPS_ENVIRONMENT={name!r}: 1 to 40 small letters, digits and hyphens, a letter first"
+        )
+    return name
 
 
 def port(name: str) -> int:

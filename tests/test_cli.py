@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from mlops_assets import home
 from mlops_assets.instance import prepare
 from mlops_assets.lib.bundles.signing import SigningKey
 from mlops_assets.lib.records.ledger import Ledger
@@ -24,6 +25,13 @@ def mlops(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [MLOPS, *arguments], env=environment(home), capture_output=True, text=True, check=False
     )
+
+
+@pytest.mark.parametrize("name", ["../x", "Production", "a b", "9"])
+def test_an_environment_is_a_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_ENVIRONMENT", name)
+    with pytest.raises(ValueError, match="MLOPS_ENVIRONMENT='"):
+        home.environment()
 
 
 def test_land_hands_over_once(tmp_path: Path) -> None:

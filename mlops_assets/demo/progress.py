@@ -112,7 +112,8 @@ class Progress:
             version = f"version {entry['version']}"
             reasons = "; ".join(entry.get("reasons") or [])
             passed = len(entry.get("checks", []))
-            verdict = (entry.get("verdict") or {}).get("said")
+            judged = entry["decision"] in VERDICTS and entry.get("verdict")
+            verdict = judged["said"] if judged else None
             sentence = {
                 "approved": f"Gate: {version} approved, {passed} checks passed",
                 "rejected": f"Gate: {version} rejected: {reasons}",

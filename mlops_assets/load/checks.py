@@ -58,7 +58,7 @@ class AnswerCheck:
             self._note(f"row {row}: no digest or probability in {str(prediction)[:80]}")
             return
         if digest not in self._expected:
-            self._note(f"row {row}: answered by {digest[:12]}, which should not serve")
+            self._note(f"row {row}: answered by {digest[:12]}, not served as the test began")
             return
         difference = abs(found - self._expected[digest][row])
         if self.largest_difference is None or not difference <= self.largest_difference:

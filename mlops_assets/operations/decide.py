@@ -129,12 +129,18 @@ def _refuse_by_state(
     spec: UseCase, answer: Answer, version: gate.Version, entries: list[Entry]
 ) -> None:
     number, crowned = version.number, champion(entries)
+    open_move = awaiting_rollout(entries)
     if answer == "promote":
         if crowned is not None and crowned["bundle"] == version.digest:
             raise RefusedError(f"version {number} is the champion")
+        if open_move is not None and open_move["bundle"] == version.digest:
+            raise RefusedError(
+                f"version {number} is approved already, by entry {open_move['sequence']} of the "
+                f"ledger: its rollout is under way, or begins when the job {spec.name}_deploy is "
+                "launched (`mlops status`)"
+            )
         return
     waiting = awaiting_approval(entries)
-    open_move = awaiting_rollout(entries)
     if answer == "reject" and open_move is not None and open_move["bundle"] == version.digest:
         return  # approved, and not rolled out yet
     mine = next((entry for entry in waiting if entry["bundle"] == version.digest), None)

@@ -69,7 +69,7 @@ def control(
                 entry = ledger.append("expedited", facts, after=len(entries))
                 left_out = f"{of} leaves out its remaining steps"
                 return f"{left_out} (entry {entry['sequence']} of the ledger)"
-            facts |= {"final": True, "verdict": "aborted"}
+            facts |= {"final": True, "outcome": "aborted"}
             entry = ledger.append("aborted", facts, after=len(entries))
         except MovedOnError:
             continue

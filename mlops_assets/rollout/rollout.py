@@ -115,7 +115,7 @@ class Rollout:
             say(said)
             self._crown(decision, facts)
         except FailedTrialError as error:
-            facts |= {"final": True, "verdict": error.verdict}
+            facts |= {"final": True, "outcome": error.verdict}
             self._take_back(decision, facts, before, str(error))
             raise TakenBackError(str(error)) from error
         except (TargetError, BundleError, NotWantedError) as error:

@@ -12,6 +12,8 @@ from serving.settings.declared import Concern, Given
 from serving.storage.bucket import SCHEME, check_url
 
 # Names become parts of paths, so they hold nothing that could lead out of the storage root.
+# As the graph has it: `Production` would be another one than `production`, without its rules.
+Environment = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
@@ -45,9 +47,9 @@ class OriginSettings(Concern):
         # Nearly always one is served.
         Given(option="--use-case", variables=("SERVING_USE_CASE",)),
     ] = Field(min_length=1, description="the use cases to serve, a comma between; required")
-    environment: Annotated[Name, Given(variables=("SERVING_ENVIRONMENT", "MLOPS_ENVIRONMENT"))] = (
-        Field(default="dev", description="which desired state to follow, <environment>.json")
-    )
+    environment: Annotated[
+        Environment, Given(variables=("SERVING_ENVIRONMENT", "MLOPS_ENVIRONMENT"))
+    ] = Field(default="dev", description="which desired state to follow, <environment>.json")
     storage_root: Annotated[
         str,
         BeforeValidator(_root),

@@ -130,7 +130,7 @@ def test_errors_are_counted_by_reason_and_do_not_flatter(server: Scripted) -> No
         ({"body": {"probability": 0.5}}, "row 1: no digest or probability in"),
         (
             {"body": {"digest": "e" * 64, "probability": 0.5}},
-            "row 1: answered by eeeeeeeeeeee, which should not serve",
+            "row 1: answered by eeeeeeeeeeee, not served as the test began",
         ),
         ({"body": []}, "body 1: 0 predictions for 1 rows"),
         ({"probability": float("nan")}, f"row 1: {DIGEST[:12]} answered nan, expected 0.5"),
@@ -255,7 +255,9 @@ def test_the_serving_app_is_held_against_its_own_bundle(
         monkeypatch.setenv("MLOPS_ENVIRONMENT", "elsewhere")
         assert main([*command, "--connections", "4", "--check", USE_CASE]) == 1
         told = json.loads(capsys.readouterr().out)
-        assert f"answered by {built.digest[:12]}, which should not serve" in told["examples"][0]
+        assert (
+            f"answered by {built.digest[:12]}, not served as the test began" in told["examples"][0]
+        )
     finally:
         server.stop()
 

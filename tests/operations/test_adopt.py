@@ -209,7 +209,13 @@ def other_contract() -> UseCase:
             ChangedError,
             "is not what it was when the version",
         ),
-        (remove_rows, None, None, RefusedError, "the training set of version 1 are gone"),
+        (
+            remove_rows,
+            None,
+            None,
+            RefusedError,
+            "of version 1 the training set can no more be found",
+        ),
         (leave, "7", None, RefusedError, "'7' was never promoted in .*; there were: 1 "),
         (reject, None, None, RefusedError, "rejected there on .* by bob .*: no good"),
         (withdraw, None, None, RefusedError, "batch heart-.* was withdrawn there"),
@@ -254,6 +260,9 @@ def test_only_a_trusted_signature_is_taken_where_keys_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     theirs, other = SigningKey.new(), SigningKey.new()
+    monkeypatch.setenv("MLOPS_ENVIRONMENT", "production")
+    with pytest.raises(RefusedError, match="is not signed, and production serves signed bundles"):
+        adopted(production, staging, wanted)
     monkeypatch.setenv(KEYS_VARIABLE, theirs.public)
     with pytest.raises(BundleError, match=r"manifest\.sig: missing"):
         adopted(production, staging, wanted)

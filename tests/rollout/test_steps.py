@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from mlops_assets.demo.progress import Progress
+from mlops_assets.lib.comparison import budget
 from mlops_assets.lib.records.desired_state import OvertakenError, TakenBackError
 from mlops_assets.rollout.control import control
 from mlops_assets.rollout.rollback import decide_rollback
@@ -44,8 +46,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
 @pytest.mark.parametrize(
     ("fault", "said"), [("errors", "error rate"), ("scores", "shift of the scores|disagreement")]
 )
-def test_a_faulty_version_is_taken_back(made: Small, fault: str, said: str) -> None:
+def test_a_faulty_version_is_taken_back(
+    made: Small, fault: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     number = len(made.built) + 1
+    shown = Progress(made.store, made.spec)
     move = made.ledger.append("approved", made.version(number, fault))
     with made.loaded(RATE, 6.0, "1", str(number)) as report:
         with pytest.raises(TakenBackError, match=said):
@@ -55,7 +60,11 @@ def test_a_faulty_version_is_taken_back(made: Small, fault: str, said: str) -> N
     wait_until(lambda: set(made.target.model(USE_CASE)["roles"]) == {"champion"}, "the old state")
     assert (found.errors, found.wrong) == ({}, 0), found.examples
     last = made.ledger.verify()[-1]
-    assert (last["decision"], last["final"], last["verdict"]) == ("aborted", True, "failed")
+    assert (last["decision"], last["final"], last["outcome"]) == ("aborted", True, "failed")
+    # Who reads the ledger for contests finds none here: the gate, and the demo.
+    assert budget.look(made.ledger.entries(), "a" * 64, "b" * 64, 100, 0.5) == 1
+    shown.tell()
+    assert "was taken back" in capsys.readouterr().out
     # It is not tried again by itself.
     assert made.mlflow.champion(USE_CASE) == "1"
     progress = made.rollout().rollouts.progress(move)

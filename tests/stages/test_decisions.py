@@ -103,6 +103,11 @@ def test_what_a_person_rejected_stays_out_until_a_person_lets_it_in(manual: Plat
     answer(manual, "promote")
     assert decisions(manual)[-1] == "approved"
     assert awaiting_rollout(manual.ledger.verify()) is not None
+    # Once more would begin the rollout anew, out of reach of who holds or stops this one.
+    with pytest.raises(
+        RefusedError, match=r"is approved already, by entry 5 .* heart_disease_deploy"
+    ):
+        answer(manual, "promote")
 
 
 def test_an_approval_at_the_last_moment_does_not_expire(

@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mlops_assets.lib.records.history import VERDICTS
+
 
 def look(
     entries: Iterable[Mapping[str, Any]],
@@ -32,7 +34,7 @@ def look(
     contest whose scores could not be compared has spent nothing.
 
     Args:
-        entries: Of the ledger, first to last; those with a ``verdict`` are contests.
+        entries: Of the ledger, first to last; those of the gate with a ``verdict`` are contests.
         champion: Digest of its bundle.
         challenger: Digest of its bundle; judged again it keeps its number.
         rows: How many are judged now.
@@ -41,7 +43,7 @@ def look(
     """
     contests = [
         (verdict["challenger"], verdict["rows"])
-        for verdict in (entry.get("verdict") for entry in entries)
+        for verdict in (e.get("verdict") for e in entries if e["decision"] in VERDICTS)
         if verdict is not None and verdict["champion"] == champion and verdict["look"] is not None
     ]
     numbers: dict[str, int] = {}

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from mlops_assets.lib.spec.model import Model, Share
 
@@ -68,6 +68,8 @@ class Analysis(Model):
             ``proceed``, or ``back``; without it a laptop (environment ``dev``) proceeds.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     error_rate: Share = 0.01
     latency_ratio: Annotated[float, Field(ge=1)] = 2.0
     latency_floor_seconds: Seconds = 0.005
@@ -92,6 +94,8 @@ class Rollout(Model):
         analysis: Judges each step.
         longest_pause_hours: A rollout that a person has paused for longer is taken back.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     timeout_seconds: Seconds = 30.0
     attempts: Annotated[int, Field(ge=1, le=20)] = 3

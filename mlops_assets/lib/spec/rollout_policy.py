@@ -58,7 +58,7 @@ def rollout_policy(*specs: UseCase) -> RolloutPolicy | None:
         return None
     path = Path(given)
     if not path.is_file():
-        raise FileNotFoundError(f"{VARIABLE}={given}: no such file")
+        raise FileNotFoundError(f"{VARIABLE}={given}: no file")
     known = load_specs() | {spec.name: spec for spec in specs}
     return RolloutPolicy(path, file_digest(path), _read(path, known))
 
@@ -66,7 +66,7 @@ def rollout_policy(*specs: UseCase) -> RolloutPolicy | None:
 def _read(path: Path, specs: dict[str, UseCase]) -> dict[str, Rollout]:
     nodes = read_nodes(path)
     if not nodes:
-        return {}
+        raise SpecError([Mistake(path, 1, "", "it is empty; {} says that nothing differs")])
     if len(nodes) > 1 or not isinstance(nodes[0], yaml.MappingNode):
         said = "one mapping is wanted, of what to do by use case"
         raise SpecError([Mistake(path, 1, "", said)])

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from mlops_assets import home
+from mlops_assets.home import PRODUCTION
 from mlops_assets.lib.bundles import signing
 from mlops_assets.lib.evaluation.model_card import Facts, card
 from mlops_assets.lib.personal_data import erasure
@@ -27,6 +29,7 @@ from mlops_assets.resources import MlflowTracking
 from mlops_assets.resources.anchor import open_ledger
 from mlops_assets.stages import gate, registered_version, training_set
 from mlops_assets.stages.evidence import recorded
+from serving.bundle.manifest import SIGNATURE
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def adopt(
             return Adopted(settled, is_new=False)
         if not number:
             _refuse_data(store, spec, offer)
+            if key is None:
+                _refuse_unsigned(offer)
             copy_version(source, store, spec.name, offer.bundle, offer.lineage)
         found = gate.judge_version(
             lambda asked: recorded(offer.judged, asked), store, spec, batch_checks, known, entries
@@ -124,6 +129,17 @@ def _refuse_the_same(store: Storage, source: Storage, offer: Offer, entries: lis
         raise RefusedError(
             f"{source.root} is the storage root of this environment, or a copy of it: what was "
             "made here is promoted by `mlops promote`, and put back by `mlops rollback`"
+        )
+
+
+def _refuse_unsigned(offer: Offer) -> None:
+    """Refuse what nobody has signed where the serving app would not load it."""
+    is_signed = offer.source.exists(f"{offer.promoted['path']}/{SIGNATURE}")
+    if home.environment() == PRODUCTION and not is_signed:
+        raise RefusedError(
+            f"version {offer.promoted['version']} of {offer.source.root} is not signed, and "
+            f"{PRODUCTION} serves signed bundles only: give {signing.KEY_VARIABLE} or "
+            f"{signing.FILE_VARIABLE}, by which the adoption signs it"
         )
 
 

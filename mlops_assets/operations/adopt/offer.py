@@ -191,6 +191,6 @@ def _refuse_what_is_gone(
     gone = [what for what, found in there.items() if found is None]
     if gone:
         raise RefusedError(
-            f"the {' and the '.join(gone)} of version {number} are gone in {source.root}: "
-            "`mlops prune` keeps them of the champion and of some before"
+            f"of version {number} the {' and the '.join(gone)} can no more be found in "
+            f"{source.root}: `mlops prune` keeps them of the champion and of some before"
         )

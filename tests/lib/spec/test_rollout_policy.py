@@ -43,8 +43,14 @@ def test_fields_of_the_file_come_before_those_of_the_spec(file: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n"])
-def test_an_empty_file_changes_nothing(file: Path, text: str) -> None:
+def test_a_file_that_lost_its_content_is_a_mistake(file: Path, text: str) -> None:
     file.write_text(text)
+    with pytest.raises(SpecError, match="it is empty"):
+        rollout_policy()
+
+
+def test_a_file_may_say_that_nothing_differs(file: Path) -> None:
+    file.write_text("{}\n")
     found = rollout_policy()
     assert found is not None
     assert found.by_use_case == {}
@@ -81,5 +87,5 @@ def test_mistakes_are_named_with_file_line_and_field(
 
 
 def test_a_file_that_is_not_there_is_no_policy_by_chance(file: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=f"{VARIABLE}={file}: no such file"):
+    with pytest.raises(FileNotFoundError, match=f"{VARIABLE}={file}: no file"):
         rollout_policy()
