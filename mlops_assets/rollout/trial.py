@@ -9,6 +9,7 @@ the same step, with what had been counted until the last look.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from mlops_assets.lib.records.history import Entry
@@ -20,6 +21,7 @@ from mlops_assets.lib.spec.rollout import Step
 from mlops_assets.lib.spec.use_case import UseCase
 from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources.rollout_target import RolloutTarget, TargetError, problem, serves
+from mlops_assets.rollout.labelled import labelled
 from mlops_assets.rollout.smoke_test import smoke_test
 
 # What a person decides is seen within this time.
@@ -126,6 +128,7 @@ class Trial:
             self._save()
         roles = self._move({step.role: self.role | {"percent": step.percent}})
         if progress["counted"] is None:
+            progress["since"] = datetime.now(UTC).isoformat()
             progress["counted"] = {name: _packed(part) for name, part in self.counters().items()}
             self._save()
         self.say(f"step {number + 1} of {len(progress['plan'])}: {progress['plan'][number]}")
@@ -177,7 +180,11 @@ class Trial:
 
     def _judge(self, step: Step, counted: dict[str, Counters]) -> Judgement:
         found = sample(
-            self._grown(counted), self.champion["version"], step.role, self.role["version"]
+            self._grown(counted),
+            self.champion["version"],
+            step.role,
+            self.role["version"],
+            labelled(self.store, self.spec, datetime.fromisoformat(self._progress["since"])),
         )
         judgement = judge(found, step.role, self.spec.rollout.analysis)
         self._progress["steps"][-1]["judged"] = judgement.record()

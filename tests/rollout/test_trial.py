@@ -21,6 +21,7 @@ from mlops_assets.lib.storage.root import Storage
 from mlops_assets.resources.rollout_target import RolloutTarget, TargetError
 from mlops_assets.rollout import trial
 from mlops_assets.rollout.trial import FailedTrialError, Trial
+from tests.rollout.test_labelled import answered
 
 STEPS = [
     {"shadow": 100, "minutes": 10},
@@ -207,6 +208,14 @@ def test_what_a_pod_counted_outlives_it(
     (step,) = made.run()
     (errors,) = [m for m in step["judged"]["measures"] if m["name"].startswith("error")]
     assert errors["rows"] == pytest.approx(0.1 * 50 * 600, rel=0.02)
+
+
+def test_labels_that_come_in_time_are_asked(stage: Callable[..., Stage], clock: Clock) -> None:
+    made = stage(steps=STEPS[:1])
+    clock.alarms.append((300.0, lambda: answered(made.store)))
+    with pytest.raises(FailedTrialError, match="shadow 100 %: wrong answers"):
+        made.run()
+    assert clock.now < 400
 
 
 @settings(max_examples=15)

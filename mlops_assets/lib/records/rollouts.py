@@ -22,11 +22,12 @@ class Rollouts:
         """How far the rollout of a decision has come.
 
         It holds ``step`` (from 0: the one that is at work), ``elapsed`` (its seconds so far),
-        ``extended`` (how often it was given its time once more), ``paused_seconds``, ``counted``
-        (what the counters were at the last look, by source, or null), ``grown`` (by how much they
-        grew since its start, all sources together), ``ended`` (why the rollout is over, or null)
-        and ``steps``: of each that was begun its ``name``, ``role``, ``percent``, ``seconds`` and,
-        as soon as there was a look, ``judged`` (verdict, reason, measures).
+        ``extended`` (how often it was given its time once more), ``paused_seconds``, ``since``
+        (when its counting began, or null), ``counted`` (what the counters were at the last look, by
+        source, or null), ``grown`` (by how much they grew since its start, all sources together),
+        ``ended`` (why the rollout is over, or null) and ``steps``: of each that was begun its
+        ``name``, ``role``, ``percent``, ``seconds`` and, as soon as there was a look, ``judged``
+        (verdict, reason, measures).
         """
         found = self._storage.read_json(self._key(move, "progress"))
         return (
@@ -68,6 +69,7 @@ AT_ITS_START: dict[str, Any] = {
     "elapsed": 0.0,
     "extended": 0,
     "paused_seconds": 0.0,
+    "since": None,
     "counted": None,
     "grown": [],
 }

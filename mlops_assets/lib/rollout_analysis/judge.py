@@ -143,6 +143,16 @@ def _measures(found: Sample, role: Role, limits: Analysis, level: float) -> Iter
     own = ours.seconds.total
     yield measure("p95 of seconds", took[1], limits.latency_p95_seconds, own, (None, both[1]))
 
+    rows = min(ours.labelled.rows, theirs.labelled.rows)
+    # Without labels in time there is nothing to ask, and nothing to wait for.
+    if rows >= least:
+        wrong = [share(side.labelled.wrong, side.labelled.rows, level) for side in (theirs, ours)]
+        both = (wrong[0].value, wrong[1].value)
+        apart = difference(wrong[1], wrong[0])
+        yield measure(
+            "wrong answers, above the champion's", apart, limits.wrong_answers, rows, both
+        )
+
     rows = min(ours.scores.total, theirs.scores.total)
     shift = score_shift(ours.scores, theirs.scores, level) if rows else None
     yield measure("shift of the scores", shift, limits.score_shift, rows, (None, None))

@@ -34,6 +34,19 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """Answers of which it is known what was true.
+
+    Attributes:
+        rows: How many.
+        wrong: Of them.
+    """
+
+    rows: int = 0
+    wrong: int = 0
+
+
+@dataclass(frozen=True)
 class Side:
     """What one version did in one role.
 
@@ -42,12 +55,14 @@ class Side:
         errors: Requests that it was asked and did not answer, by reason.
         scores: Probabilities of its rows.
         out_of_range: Values that its training never saw, by column.
+        labelled: Its answers with a label.
     """
 
     seconds: Histogram = Histogram()
     errors: Mapping[str, int] = field(default_factory=dict)
     scores: Histogram = Histogram()
     out_of_range: Mapping[str, int] = field(default_factory=dict)
+    labelled: Labelled = Labelled()
 
     @property
     def failed(self) -> int:
@@ -77,7 +92,13 @@ class Sample:
     disagreed: int = 0
 
 
-def sample(grown: Mapping[Series, float], champion: str, role: str, version: str) -> Sample:
+def sample(
+    grown: Mapping[Series, float],
+    champion: str,
+    role: str,
+    version: str,
+    labelled: Mapping[tuple[str, str], Labelled] | None = None,
+) -> Sample:
     """Sort what the counters grew by.
 
     Args:
@@ -85,26 +106,34 @@ def sample(grown: Mapping[Series, float], champion: str, role: str, version: str
         champion: The version that answered before.
         role: Of the version that is rolled out.
         version: Its number.
+        labelled: Answers with a label, by role and version.
     """
+    known = labelled or {}
     outcomes: dict[str, int] = defaultdict(int)
     for each, value in grown.items():
         if each.name == SHADOW:
             outcomes[each.outcome] += round(value)
     return Sample(
-        _side(grown, "champion", champion),
-        _side(grown, role, version),
+        _side(grown, "champion", champion, known),
+        _side(grown, role, version, known),
         outcomes["agreed"],
         outcomes["disagreed"],
     )
 
 
-def _side(grown: Mapping[Series, float], role: str, version: str) -> Side:
+def _side(
+    grown: Mapping[Series, float],
+    role: str,
+    version: str,
+    labelled: Mapping[tuple[str, str], Labelled],
+) -> Side:
     own = {e: v for e, v in grown.items() if (e.role, e.version) == (role, version)}
     return Side(
         _histogram(own, ANSWERS),
         {e.reason: round(v) for e, v in own.items() if e.name == ERRORS and round(v)},
         _histogram(own, SCORES),
         {e.column: round(v) for e, v in own.items() if e.name == OUT_OF_RANGE and round(v)},
+        labelled.get((role, version), Labelled()),
     )
 
 

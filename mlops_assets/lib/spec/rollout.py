@@ -61,6 +61,8 @@ class Analysis(Model):
         disagreement: Share of the rows where a shadow's class is not the answer's.
         out_of_range: Share of rows with a value that its training never saw, above the champion's,
             of any column.
+        wrong_answers: Share of the labelled answers that were wrong, above the champion's; asked
+            only where ``minimum_rows`` of both have a label by then.
         minimum_rows: A measure of fewer is no reason to go on.
         false_alarm: Chance that a step takes a version back which keeps to every limit.
         retries: How often a step that was inconclusive is given its time once more.
@@ -77,6 +79,7 @@ class Analysis(Model):
     score_shift: Share = 0.2
     disagreement: Share = 0.2
     out_of_range: Share = 0.05
+    wrong_answers: Share = 0.05
     minimum_rows: Annotated[int, Field(ge=20)] = 100
     false_alarm: Annotated[float, Field(gt=0, le=0.5)] = 0.01
     retries: Annotated[int, Field(ge=0, le=10)] = 1
