@@ -44,7 +44,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
         self.late = 1.0
-        self.alarms: list[tuple[float, Callable[[], None]]] = []
+        self.alarms: list[tuple[float, Callable[[], object]]] = []
 
     def monotonic(self) -> float:
         return self.now
