@@ -29,19 +29,15 @@ class Rollouts:
         ``name``, ``role``, ``percent``, ``seconds`` and, as soon as there was a look, ``judged``
         (verdict, reason, measures).
         """
+        begun = {
+            "decision": move["sequence"],
+            "version": move["version"],
+            "bundle": move["bundle"],
+            "steps": [],
+            "ended": None,
+        }
         found = self._storage.read_json(self._key(move, "progress"))
-        return (
-            AT_ITS_START | found
-            if found
-            else {
-                "decision": move["sequence"],
-                "version": move["version"],
-                "bundle": move["bundle"],
-                "steps": [],
-                "ended": None,
-                **AT_ITS_START,
-            }
-        )
+        return AT_ITS_START | begun | (found or {})
 
     def save(self, move: Entry, progress: dict[str, Any]) -> None:
         """Replace what is known of how far a rollout has come."""
